@@ -1,0 +1,1 @@
+"""A synthetic corpus of attacks and harmless prompts, written for this project."""

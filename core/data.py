@@ -1,0 +1,119 @@
+"""From the configuration's `data` section to checked, disjoint splits of labelled rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+
+from core.checks import Row, check_rows, without_repeats
+from core.errors import UserError
+from core.faults import DataFaults
+from core.read import Record, read
+from core.rows import Rows, fingerprint
+from core.schema import Columns, Data
+from core.splits import draw, split_by_group, without_leaks
+
+SPLITS = ("train", "validation", "test")
+SYNTHETIC_COLUMNS = Columns(group="template", source="source")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The splits that were asked for, their fingerprints, and what was wrong with the rows that were read."""
+
+    splits: dict[str, Rows]
+    fingerprints: dict[str, str]
+    synthetic: bool
+    faults: DataFaults
+
+    def describe(self) -> str:
+        """Counts of every split and of the rows at fault, a line each."""
+        lines = ["synthetic corpus: figures on it say nothing about real traffic"] if self.synthetic else []
+        for name, rows in self.splits.items():
+            attacks = rows.labels == 1
+            families = {family for family, attack in zip(rows.families, attacks, strict=True) if attack}
+            subfamilies = {subfamily for subfamily, attack in zip(rows.subfamilies, attacks, strict=True) if attack}
+            lines.append(
+                f"{name}: {len(rows)} rows, {attacks.sum()} attack ({len(families)} families,"
+                f" {len(subfamilies)} sub-families), {(~attacks).sum()} benign, {len(set(rows.groups))} groups,"
+                f" fingerprint {self.fingerprints[name][:12]}"
+            )
+        for split, kinds in self.faults.counts.items():
+            lines.append(f"{split}, rows left out: " + ", ".join(f"{count} {kind}" for kind, count in kinds.items()))
+        return "\n".join(lines)
+
+
+def load(data: Data, seed: int, splits: Sequence[str] = ("train", "validation")) -> Corpus:
+    """The splits asked for, checked; the files of `data.test` are opened only where "test" is among them.
+
+    Train and validation are read whatever is asked for, so that leaks are looked for each time.
+
+    Raises:
+        UserError: a split that the configuration does not give, a file that cannot be read, and what
+            `on_bad_row`, `on_conflict` and `on_leak` refuse.
+    """
+    given = [name for name in SPLITS if data.synthetic or data.pool or getattr(data, name)]
+    for name in splits:
+        if name not in given:
+            raise UserError(f"the configuration gives no {name} rows, only {', '.join(given)}: add `data.{name}`")
+    faults = DataFaults()
+    if data.synthetic or data.pool:
+        pool = _clean({"pool": _pool_rows(data, seed, faults)}, data, faults)["pool"]
+        shares = {
+            "train": 1.0 - data.validation_share - data.test_share,
+            "validation": data.validation_share,
+            "test": data.test_share,
+        }
+        parts = split_by_group(pool, shares, seed)
+    else:
+        reading = [name for name in given if name != "test" or "test" in splits]
+        parts = {name: check_rows(_records(data, name), name, data, data.columns, faults) for name in reading}
+        parts = without_leaks(_clean(parts, data, faults), faults)
+        if data.on_leak == "refuse":
+            faults.refuse(
+                ["leak"],
+                "texts or groups stand in two splits",
+                "Remove them from one, or set data.on_leak=drop to keep them in train, else in validation",
+            )
+    chosen = {name: _rows(parts[name], name, data.max_rows, seed) for name in splits}
+    return Corpus(chosen, {name: fingerprint(rows) for name, rows in chosen.items()}, data.synthetic, faults)
+
+
+def _records(data: Data, split: str) -> Iterable[Record]:
+    return chain.from_iterable(read(source) for source in getattr(data, split))
+
+
+def _pool_rows(data: Data, seed: int, faults: DataFaults) -> list[Row]:
+    if not data.synthetic:
+        return check_rows(_records(data, "pool"), "pool", data, data.columns, faults)
+    # Imported here: only this branch needs the generator and its templates.
+    from core.corpus.generate import generate
+
+    records = (Record("synthetic", f"synthetic:{number}", row) for number, row in enumerate(generate(seed), 1))
+    return check_rows(records, "pool", data, SYNTHETIC_COLUMNS, faults)
+
+
+def _clean(parts: dict[str, list[Row]], data: Data, faults: DataFaults) -> dict[str, list[Row]]:
+    """Without repeated texts; refuses bad rows, and conflicts, of all splits in one error."""
+    if data.on_bad_row == "refuse":  # so far nothing but bad rows has been counted, hence any kind
+        faults.refuse(None, "rows that cannot be used", "Mend them, or set data.on_bad_row=drop to leave them out")
+    cleaned = {name: without_repeats(rows, name, faults) for name, rows in parts.items()}
+    if data.on_conflict == "refuse":
+        faults.refuse(
+            ["conflict"],
+            "rows of one text with unlike (label, family, sub-family)",
+            "Mend them, or set data.on_conflict=drop to leave out all rows of such texts",
+        )
+    return cleaned
+
+
+def _rows(rows: Sequence[Row], split: str, max_rows: int | None, seed: int) -> Rows:
+    if not rows:
+        raise UserError(f"{split} has no usable rows: give it more, or look at what was dropped (data.on_* = refuse)")
+    labels = np.array([row.label for row in rows], dtype=np.int64)
+    taken = rows if max_rows is None else [rows[i] for i in draw(labels, max_rows, (seed, SPLITS.index(split)))]
+    texts, values, families, subfamilies, groups, sources, _, _ = zip(*taken, strict=True)
+    return Rows(texts, np.array(values, dtype=np.int64), families, subfamilies, groups, sources)

@@ -1,0 +1,65 @@
+"""The Encoder protocol (text in, L2-normalised embedding out) and the ONNX encoder, which needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from core.errors import UserError
+from core.tokenizer import TextTokenizer, pad
+
+GRAPH_PATTERN = "embeddings*.onnx"
+EMBEDDING_OUTPUT = "sentence_embedding"
+
+
+class Encoder(Protocol):
+    """What the pipeline needs of a model."""
+
+    def encode(self, texts: Sequence[str], batch_size: int = 32) -> NDArray[np.float32]:
+        """(texts, dim), each row of length 1, in the order given, computed as the model is served."""
+        ...
+
+    def use_threads(self, threads: int) -> None:
+        """How many threads one call may use."""
+        ...
+
+
+def graph_path(folder: Path) -> Path:
+    """The one embedding graph of a serving folder."""
+    graphs = sorted(folder.glob(GRAPH_PATTERN))
+    if len(graphs) != 1:
+        raise UserError(f"{folder} holds {len(graphs)} files {GRAPH_PATTERN}; a serving folder has exactly one")
+    return graphs[0]
+
+
+class OnnxEncoder:
+    """An exported graph in onnxruntime under its default optimisations, as consumers open it."""
+
+    def __init__(self, folder: Path, max_length: int, threads: int = 1) -> None:
+        self._path = graph_path(folder)
+        self._tokenizer = TextTokenizer.open(folder, max_length)
+        self.use_threads(threads)
+
+    def use_threads(self, threads: int) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(str(self._path), options, ["CPUExecutionProvider"])
+
+    def encode(self, texts: Sequence[str], batch_size: int = 32) -> NDArray[np.float32]:
+        """One text at a time whatever `batch_size` says: dynamic INT8 takes its activation scale over the whole batch
+        (onnxruntime issues 8625, 10111), so in company a text would get another embedding than when served.
+        """
+        rows = [self.encode_ids(*pad([ids])) for ids in self._tokenizer.encode(texts)]
+        return np.concatenate(rows) if rows else np.zeros((0, 0), np.float32)
+
+    def encode_ids(self, input_ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(batch, tokens) each -> (batch, dim)."""
+        feed = {"input_ids": input_ids, "attention_mask": mask}
+        embedding: NDArray[np.float32] = self._session.run([EMBEDDING_OUTPUT], feed)[0]
+        return embedding

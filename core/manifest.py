@@ -1,0 +1,93 @@
+"""The manifest of a checkpoint or serving folder: what it is, where it came from, and the hash of every file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from core.errors import UserError
+from core.folders import atomic_write
+
+NAME = "manifest.yaml"
+REQUIRED = ("name", "version", "status", "kind", "embedding_dim", "max_length", "files")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A verified manifest."""
+
+    folder: Path
+    fields: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        return str(self.fields["name"])
+
+    @property
+    def kind(self) -> str:
+        """torch: model.safetensors; onnx: an embeddings graph."""
+        return str(self.fields["kind"])
+
+    @property
+    def max_length(self) -> int:
+        return int(self.fields["max_length"])
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the hashes of all files: the identity of the folder's content."""
+        lines = (f"{path} {digest}" for path, digest in sorted(self.fields["files"].items()))
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write(folder: Path, fields: Mapping[str, Any]) -> Manifest:
+    """Hashes every file of the folder and writes manifest.yaml beside them; the last step of making a folder."""
+    files = {
+        str(path.relative_to(folder)): file_hash(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != NAME
+    }
+    complete = {**fields, "files": files}
+    atomic_write(folder / NAME, yaml.safe_dump(complete, sort_keys=False, allow_unicode=True))
+    return Manifest(folder, complete)
+
+
+def read(folder: Path) -> Manifest:
+    """Reads and verifies a folder: every listed file is there with its hash.
+
+    Raises UserError that names the first missing or changed file.
+    """
+    if not folder.is_dir():
+        raise UserError(f"no checkpoint folder at {folder}; train one, or give checkpoint=FOLDER")
+    path = folder / NAME
+    if not path.is_file():
+        raise UserError(f"{folder} is not one of our checkpoints: it holds no {NAME}")
+    try:
+        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+        missing = [key for key in REQUIRED if key not in fields]
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
+        raise UserError(f"{path} is damaged and cannot be read; restore the folder from its source") from error
+    if missing:
+        raise UserError(f"{path} lacks {', '.join(missing)}; it was not written by this package")
+    for name, expected in fields["files"].items():
+        part = folder / name
+        if folder.resolve() not in part.resolve().parents:
+            raise UserError(f"{path} lists {name}, which lies outside the folder; do not use this checkpoint")
+        if not part.is_file():
+            raise UserError(f"{part} is missing but listed in {NAME}; restore the folder from its source")
+        if file_hash(part) != expected:
+            raise UserError(
+                f"{part} does not match its SHA-256 in {NAME}: the file was changed or damaged;"
+                " restore the folder from its source or export it again"
+            )
+    return Manifest(folder, fields)

@@ -1,0 +1,42 @@
+"""The PyTorch encoder: length-sorted batches through a SentenceEncoder in its own type."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from core.model import SentenceEncoder
+from core.precision import running_dtype
+from core.tokenizer import TextTokenizer, pad
+
+
+def in_running_type(model: SentenceEncoder) -> SentenceEncoder:
+    """The model in the type that runs its weights fastest on this machine (half-precision weights only)."""
+    return model.to(running_dtype(model.transformer.embeddings.word_embeddings.weight.dtype))
+
+
+class TorchEncoder:
+    """A SentenceEncoder with its tokenizer."""
+
+    def __init__(self, model: SentenceEncoder, tokenizer: TextTokenizer) -> None:
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+
+    def use_threads(self, threads: int) -> None:
+        torch.set_num_threads(threads)
+
+    @torch.inference_mode()
+    def encode(self, texts: Sequence[str], batch_size: int = 32) -> NDArray[np.float32]:
+        """(texts, dim) float32, L2-normalised, in the order given; batches of like length, so little is padded."""
+        ids = self.tokenizer.encode(texts)
+        width = self.model.spec.embedding_size if self.model.projection is not None else self.model.spec.hidden_size
+        embeddings = np.zeros((len(ids), width), np.float32)
+        order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            input_ids, mask = (torch.from_numpy(array) for array in pad([ids[index] for index in chosen]))
+            embeddings[chosen] = self.model(input_ids, mask).sentence_embedding.float().numpy()
+        return embeddings

@@ -1,0 +1,56 @@
+"""Trainer callbacks: a graceful Ctrl-C, and a validation report beside every saved step checkpoint."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+from numpy.typing import NDArray
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+Judge = Callable[[tuple[NDArray[np.float32], ...], Path], None]
+"""(validation logits of the binary, family and sub-family heads, step checkpoint folder) -> writes its report."""
+
+
+class StopOnInterrupt(TrainerCallback):
+    """Ctrl-C finishes the step, saves a checkpoint and stops; a second Ctrl-C stops at once."""
+
+    def __init__(self) -> None:
+        self.interrupted = False
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> None:
+        self._before = signal.getsignal(signal.SIGINT)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.interrupted = True
+        signal.signal(signal.SIGINT, self._before)
+        print("\ninterrupted: finishing this step and saving; Ctrl-C again stops at once", file=sys.stderr)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
+        if self.interrupted:
+            control.should_save = control.should_training_stop = True
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._before)
+
+
+class ReportOnSave(TrainerCallback):
+    """Every saved step checkpoint gets its validation report beside its weights."""
+
+    def __init__(self, judge: Judge) -> None:
+        self.judge = judge
+        self.scores: tuple[NDArray[np.float32], ...] | None = None  # of the last validation
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
+        if self.scores is not None and args.should_save:
+            self.judge(self.scores, Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")

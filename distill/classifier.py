@@ -1,0 +1,98 @@
+"""Encoder and linear heads as one trainable module."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from core.heads import LinearHead
+from core.model import SentenceEncoder
+from core.rows import Taxonomy
+
+
+@dataclass(frozen=True)
+class Logits:
+    """Raw scores of the three heads."""
+
+    binary: Tensor  # (batch,): the attack logit
+    family: Tensor  # (batch, families)
+    subfamily: Tensor  # (batch, sub-families)
+
+
+class TorchHeads(nn.Module):
+    """Binary, family and sub-family heads on the sentence embedding.
+
+    The embedding has length 1; it is scaled to unit variance first, so that weights of ordinary size separate.
+    The scale is folded into the weights where the heads leave training.
+    """
+
+    def __init__(self, dimension: int, taxonomy: Taxonomy) -> None:
+        super().__init__()
+        self.scale = dimension**0.5
+        self.binary = nn.Linear(dimension, 1)
+        self.family = nn.Linear(dimension, len(taxonomy.families))
+        self.subfamily = nn.Linear(dimension, len(taxonomy.subfamilies))
+        for head in (self.binary, self.family, self.subfamily):
+            nn.init.zeros_(head.weight)
+            nn.init.zeros_(head.bias)
+
+    def forward(self, embedding: Tensor) -> Logits:
+        """embedding: (batch, dim), L2-normalised."""
+        with torch.autocast(embedding.device.type, enabled=False):
+            scaled = embedding.float() * self.scale
+            return Logits(self.binary(scaled)[:, 0], self.family(scaled), self.subfamily(scaled))
+
+    @torch.no_grad()
+    def to_linear(self) -> dict[str, LinearHead]:
+        """The heads on the unscaled embedding."""
+        return {
+            name: LinearHead((head.weight * self.scale).float().numpy().copy(), head.bias.float().numpy().copy())
+            for name, head in self.named_children()
+            if isinstance(head, nn.Linear)
+        }
+
+    @torch.no_grad()
+    def load_linear(self, heads: dict[str, LinearHead]) -> None:
+        """The inverse of `to_linear`."""
+        for name, head in heads.items():
+            layer = self.get_submodule(name)
+            layer.weight.copy_(torch.from_numpy(head.weight) / self.scale)
+            layer.bias.copy_(torch.from_numpy(head.bias))
+
+
+@dataclass(frozen=True)
+class ClassifierOutput:
+    """One forward pass of encoder and heads."""
+
+    embedding: Tensor  # (batch, dim)
+    logits: Logits
+    hidden: Tensor | None  # (layers, batch, tokens, teacher width): the states asked for, mapped
+
+
+class SentenceClassifier(nn.Module):
+    """What the trainer trains; with `hidden_layers` also a learned map of these states to the teacher's width."""
+
+    def __init__(
+        self,
+        encoder: SentenceEncoder,
+        heads: TorchHeads,
+        hidden_layers: tuple[int, ...] = (),
+        teacher_width: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.heads = heads
+        self.hidden_layers = hidden_layers  # counted from 1, as in hidden_states
+        self.hidden_map = (
+            nn.Linear(encoder.spec.hidden_size, teacher_width) if hidden_layers and teacher_width else None
+        )
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> ClassifierOutput:
+        """input_ids, attention_mask: (batch, tokens)."""
+        output = self.encoder(input_ids, attention_mask, hidden_states=self.hidden_map is not None)
+        mapped = None
+        if self.hidden_map is not None:
+            mapped = self.hidden_map(torch.stack([output.hidden_states[layer] for layer in self.hidden_layers]))
+        return ClassifierOutput(output.sentence_embedding, self.heads(output.sentence_embedding), mapped)

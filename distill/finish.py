@@ -1,0 +1,70 @@
+"""From trained weights to a checkpoint: operating point and scores from validation, triggers from training texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core import triggers
+from core.checkpoint import Classifier
+from core.data import Corpus
+from core.heads import HeadScores, LinearHead, OperatingPoint
+from core.pipeline import decide
+from core.rows import Taxonomy
+from core.schema import Evaluation, Heads
+from eval.evaluator import accuracy_report
+from eval.metrics import confusion
+from eval.operating_point import fit
+from eval.report import write
+
+
+def served_probability(logits: NDArray[np.float32], point: OperatingPoint) -> NDArray[np.float64]:
+    """What the exported binary head says for raw attack logits (rows,)."""
+    shifted = (logits.astype(np.float64) - point.logit) * point.scale
+    return 1.0 / (1.0 + np.exp(-np.clip(shifted, -500, 500)))
+
+
+def make_classifier(
+    heads: Mapping[str, LinearHead], embeddings: NDArray[np.float32], corpus: Corpus, taxonomy: Taxonomy, config: Heads
+) -> tuple[Classifier, dict[str, float]]:
+    """The classifier with its operating point, and its validation scores; embeddings: of the validation rows."""
+    rows = corpus.splits["validation"]
+    logits = heads["binary"].logits(embeddings)[:, 0]
+    point = fit(logits, rows.labels, config)
+    matrix = confusion(rows.labels, logits >= point.logit)
+    scores = {
+        "validation_f1": matrix.f1,
+        "validation_precision": matrix.precision,
+        "validation_recall": matrix.recall,
+        "validation_false_positive_rate": matrix.false_positive_rate,
+    }
+    return Classifier(heads, point, taxonomy, triggers.learn(corpus.splits["train"])), scores
+
+
+def step_report(
+    logits: tuple[NDArray[np.float32], ...],
+    folder: Path,
+    corpus: Corpus,
+    taxonomy: Taxonomy,
+    heads: Heads,
+    evaluation: Evaluation,
+    provenance: Mapping[str, object],
+) -> None:
+    """Writes a step checkpoint's validation report from the logits of the validation that just ran; no latency."""
+    binary, family, subfamily = logits
+    rows = corpus.splits["validation"]
+    scores = HeadScores(served_probability(binary, fit(binary, rows.labels, heads)), family, subfamily)
+    report = accuracy_report(
+        f"{folder.parent.name}/{folder.name}",
+        folder,
+        rows,
+        decide(scores, taxonomy),
+        evaluation,
+        split="validation",
+        synthetic=corpus.synthetic,
+        provenance=provenance,
+    )
+    write(report, folder)

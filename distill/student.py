@@ -1,0 +1,121 @@
+"""The student before its training: from MiniLM, from layers of the teacher, or at random; and what it may learn."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from core.errors import UserError
+from core.model import EncoderSpec, SentenceEncoder, build
+from core.schema import Student
+from distill.minilm import minilm_encoder
+
+# Correlation of two models' pairwise similarities above which they are the same function to rounding and noise.
+# Measured: a freshly grown teacher against MiniLM 0.99; after fine-tuning far below.
+SAME = 0.98
+
+
+def uniform_layers(student: int, teacher: int) -> tuple[int, ...]:
+    """Which teacher layers (from 0) a student of fewer layers takes: evenly spaced, the last one included."""
+    return tuple(round((index + 1) * teacher / student) - 1 for index in range(student))
+
+
+def layer_map(student: int, teacher: int) -> dict[int, int]:
+    """Student layer -> teacher layer, both counted from 1 as in hidden_states, evenly spaced."""
+    return {index + 1: layer + 1 for index, layer in enumerate(uniform_layers(student, teacher))}
+
+
+def initial(config: Student, teacher: SentenceEncoder) -> SentenceEncoder:
+    """The FP32 student; its projection, if any, is random until `fit_projection`.
+
+    Raises UserError where the teacher's shape does not allow the initialisation asked for.
+    """
+    projection = teacher.spec.embedding_size if config.projection else None
+    spec = replace(
+        teacher.spec,
+        layers=config.layers,
+        hidden_size=config.hidden_size,
+        attention_heads=config.attention_heads,
+        intermediate_size=config.intermediate_size,
+        dropout=config.dropout,
+        projection=projection,
+    )
+    match config.init:
+        case "minilm":
+            source = minilm_encoder(config.layers, config.dropout)
+            if source.spec.vocabulary_size != teacher.spec.vocabulary_size:
+                raise UserError(
+                    f"student.init=minilm speaks {source.spec.vocabulary_size} tokens, the teacher"
+                    f" {teacher.spec.vocabulary_size}: use student.init=random or teacher"
+                )
+            spec = replace(source.spec, projection=projection)
+            weights = source.transformer.state_dict()
+        case "teacher":
+            weights = _teacher_weights(config, teacher, spec)
+        case "random":
+            return build(spec)
+    encoder = build(spec)
+    encoder.transformer.load_state_dict(weights)
+    return encoder
+
+
+def _teacher_weights(config: Student, teacher: SentenceEncoder, spec: EncoderSpec) -> dict[str, torch.Tensor]:
+    """The state of a student whose layers are chosen layers of the teacher."""
+    if replace(spec, layers=teacher.spec.layers, dropout=0.0, projection=None) != replace(
+        teacher.spec, dropout=0.0, projection=None
+    ):
+        raise UserError(
+            "student.init=teacher copies whole layers, so hidden_size, attention_heads and intermediate_size must be"
+            f" the teacher's: {teacher.spec.hidden_size}, {teacher.spec.attention_heads},"
+            f" {teacher.spec.intermediate_size}; or use student.init=minilm"
+        )
+    chosen = config.teacher_layers or uniform_layers(config.layers, teacher.spec.layers)
+    if max(chosen) >= teacher.spec.layers:
+        raise UserError(
+            f"student.teacher_layers names layer {max(chosen)}; the teacher has 0 to {teacher.spec.layers - 1}"
+        )
+    state = teacher.transformer.state_dict()
+    kept = {name: value for name, value in state.items() if not name.startswith("encoder.layer.")}
+    for new, old in enumerate(chosen):
+        prefix = f"encoder.layer.{old}."
+        kept |= {
+            f"encoder.layer.{new}.{name.removeprefix(prefix)}": value
+            for name, value in state.items()
+            if name.startswith(prefix)
+        }
+    return kept
+
+
+@torch.no_grad()
+def fit_projection(
+    encoder: SentenceEncoder, pooled: NDArray[np.float32], targets: NDArray[np.float32], ridge: float = 1e-2
+) -> None:
+    """Sets the projection to the ridge regression from pooled states (texts, hidden) to targets (texts, dim), in place.
+
+    A closed form instead of the first thousand steps of training.
+    """
+    assert encoder.projection is not None
+    left, right = torch.from_numpy(pooled).double(), torch.from_numpy(targets).double()
+    gram = left.T @ left
+    gram += ridge * gram.diagonal().mean() * torch.eye(len(gram), dtype=torch.float64)
+    encoder.projection.weight.copy_(torch.linalg.solve(gram, left.T @ right).T.float())
+
+
+def agreement(student: NDArray[np.float32], teacher: NDArray[np.float32]) -> float:
+    """Correlation of the pairwise similarities that two models give the same texts; (texts, any dim) each."""
+    above = np.triu_indices(len(student), k=1)
+    return float(np.corrcoef((student @ student.T)[above], (teacher @ teacher.T)[above])[0, 1])
+
+
+def refuse_if_same(student: NDArray[np.float32], teacher: NDArray[np.float32]) -> None:
+    """Raises UserError when student and teacher already are the same function, so that nothing can be distilled."""
+    value = agreement(student, teacher)
+    if value > SAME:
+        raise UserError(
+            f"the untrained student already agrees with the teacher (correlation of similarities {value:.4f} > {SAME}):"
+            " there is nothing to distil; fine-tune the teacher on the labels (teacher.training), give another teacher,"
+            " or switch the distillation terms off (losses.embedding_cosine=0 losses.logits_kd=0 …)"
+        )

@@ -1,0 +1,205 @@
+"""Teacher outputs, computed once per text, length-sorted, and cached in shards that an interruption cannot spoil."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+from tqdm import tqdm
+
+from core import manifest
+from core.checkpoint import load_encoder
+from core.errors import UserError
+from core.folders import atomic_write
+from core.precision import running_dtype
+from core.rows import text_hash
+from core.tokenizer import TextTokenizer, pad
+from core.torch_encoder import TorchEncoder
+from distill.training_set import HiddenSource
+
+SHARD_TEXTS = 1024
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A teacher checkpoint opened for inference."""
+
+    encoder: TorchEncoder
+    digest: str
+    """Identity of the folder's content."""
+
+    @classmethod
+    def open(cls, folder: Path) -> Teacher:
+        """Verifies the folder and loads it in the type that runs fastest here."""
+        verified = manifest.read(folder)
+        model = load_encoder(folder)
+        dtype = running_dtype(model.transformer.embeddings.word_embeddings.weight.dtype)
+        return cls(TorchEncoder(model.to(dtype), TextTokenizer.open(folder, verified.max_length)), verified.digest)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.encoder.model.transformer.embeddings.word_embeddings.weight.dtype
+
+    def key(self, layers: Sequence[int]) -> str:
+        """What made a target, beside the text: weights, tokenizer, length, type, and the hidden states kept."""
+        tokenizer = self.encoder.tokenizer
+        parts = {
+            "model": self.digest,
+            "tokenizer": tokenizer.hash(),
+            "max_length": tokenizer.max_length,
+            "dtype": str(self.dtype),
+            "hidden_layers": list(layers),
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+class TargetCache:
+    """The shards of one key: each holds text hashes, embeddings and, where asked, hidden states."""
+
+    def __init__(self, folder: Path, layers: Sequence[int] = ()) -> None:
+        self.folder = folder
+        self.layers = tuple(layers)
+        self._place: dict[str, tuple[Path, int]] = {}  # text hash -> shard, row
+        for shard in sorted(folder.glob("shard-*.safetensors")):
+            self._index(shard)
+
+    def _index(self, shard: Path) -> None:
+        try:
+            with safe_open(shard, "np") as stored:
+                hashes = stored.get_tensor("hashes")  # (texts, 32) uint8
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{shard} is damaged ({error}); delete it, its texts are then computed again") from error
+        for row, digest in enumerate(hashes):
+            self._place[digest.tobytes().hex()] = (shard, row)
+
+    def missing(self, texts: Sequence[str]) -> list[str]:
+        """The distinct texts without a target."""
+        return [text for text in dict.fromkeys(texts) if text_hash(text) not in self._place]
+
+    def add(self, texts: Sequence[str], arrays: Mapping[str, NDArray[np.generic]]) -> None:
+        """Writes one shard whole or not at all."""
+        digests = [text_hash(text) for text in texts]
+        hashes = np.frombuffer(bytes.fromhex("".join(digests)), np.uint8).reshape(-1, 32)
+        name = hashlib.sha256("".join(digests).encode()).hexdigest()[:16]  # same texts, same name: no twins
+        shard = self.folder / f"shard-{name}.safetensors"
+        atomic_write(shard, save({"hashes": hashes, **arrays}))
+        self._index(shard)
+
+    def embeddings(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """(texts, dim), in the order given."""
+        by_shard: dict[Path, list[tuple[int, int]]] = {}
+        for index, text in enumerate(texts):
+            shard, row = self._place[text_hash(text)]
+            by_shard.setdefault(shard, []).append((index, row))
+        result: NDArray[np.float32] | None = None
+        for shard, pairs in by_shard.items():
+            with safe_open(shard, "np") as stored:
+                block = stored.get_tensor("embedding")  # (texts, dim) float32
+            if result is None:
+                result = np.empty((len(texts), block.shape[1]), np.float32)
+            here, there = (list(column) for column in zip(*pairs, strict=True))
+            result[here] = block[there]
+        return result if result is not None else np.zeros((0, 0), np.float32)
+
+    def hidden(self, text: str) -> NDArray[np.float16]:
+        """(layers, tokens, hidden) of one text, read from the shard alone."""
+        shard, row = self._place[text_hash(text)]
+        with safe_open(shard, "np") as stored:
+            ends = stored.get_tensor("ends")  # (texts,) int64: where a text's tokens end
+            start = int(ends[row - 1]) if row else 0
+            block = stored.get_slice("hidden")[start : int(ends[row])]  # (tokens, layers, hidden)
+        return np.moveaxis(block, 1, 0)
+
+
+def _batches(ids: Sequence[Sequence[int]], order: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Runs of `order` whose padded size stays within `budget` tokens."""
+    batch: list[int] = []
+    width = 0
+    for index in order:
+        width = max(width, len(ids[index]))
+        if batch and width * (len(batch) + 1) > budget:
+            yield batch
+            batch, width = [], len(ids[index])
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+@torch.inference_mode()
+def _compute(
+    teacher: Teacher, ids: Sequence[Sequence[int]], layers: Sequence[int], budget: int, progress: tqdm
+) -> dict[str, NDArray[np.generic]]:
+    """Embeddings (texts, dim) float32 and, for `layers`, hidden states packed over real tokens."""
+    model = teacher.encoder.model
+    embeddings = np.zeros((len(ids), model.spec.embedding_size), np.float32)
+    states: dict[int, NDArray[np.float16]] = {}
+    for batch in _batches(ids, range(len(ids)), budget):
+        input_ids, mask = (torch.from_numpy(array) for array in pad([ids[index] for index in batch]))
+        output = model(input_ids, mask, hidden_states=bool(layers))
+        embeddings[batch] = output.sentence_embedding.float().numpy()
+        for place, index in enumerate(batch if layers else []):
+            kept = [output.hidden_states[layer][place, : len(ids[index])].half().numpy() for layer in layers]
+            states[index] = np.stack(kept, axis=1)  # (tokens, layers, hidden)
+        progress.update(int(mask.sum()))
+    if not layers:
+        return {"embedding": embeddings}
+    ends = np.cumsum([len(row) for row in ids])
+    return {"embedding": embeddings, "hidden": np.concatenate([states[i] for i in range(len(ids))]), "ends": ends}
+
+
+def hidden_megabytes(teacher: Teacher, texts: Sequence[str], layers: Sequence[int]) -> float:
+    """What the cache of token-level targets of these texts would take, MB."""
+    tokens = sum(len(row) for row in teacher.encoder.tokenizer.encode(texts))
+    return tokens * len(layers) * teacher.encoder.model.spec.hidden_size * 2 / 1e6
+
+
+def cache_targets(
+    teacher: Teacher, texts: Sequence[str], cache_dir: Path, layers: Sequence[int], tokens_per_batch: int
+) -> TargetCache:
+    """Computes what the cache lacks, shortest texts first, shard by shard; an interruption loses one shard at most."""
+    folder = cache_dir / teacher.key(layers)
+    folder.mkdir(parents=True, exist_ok=True)
+    cache = TargetCache(folder, layers)
+    missing = cache.missing(texts)
+    ids = teacher.encoder.tokenizer.encode(missing)
+    order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
+    total = sum(len(row) for row in ids)
+    with tqdm(total=total, unit="tok", unit_scale=True, desc="teacher targets", disable=not missing) as progress:
+        for start in range(0, len(order), SHARD_TEXTS):
+            chosen = order[start : start + SHARD_TEXTS]
+            arrays = _compute(teacher, [ids[index] for index in chosen], layers, tokens_per_batch, progress)
+            cache.add([missing[index] for index in chosen], arrays)
+    return cache
+
+
+def cached_states(cache: TargetCache, texts: Sequence[str]) -> HiddenSource:
+    """Token-level targets read from the cache."""
+
+    def states(rows: Sequence[int], input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        blocks = [cache.hidden(texts[row]) for row in rows]  # each (layers, tokens, hidden)
+        layers, _, hidden = blocks[0].shape
+        padded = np.zeros((layers, len(rows), input_ids.shape[1], hidden), np.float16)
+        for place, block in enumerate(blocks):
+            padded[:, place, : block.shape[1]] = block
+        return torch.from_numpy(padded)
+
+    return states
+
+
+def live_states(teacher: Teacher, layers: Sequence[int]) -> HiddenSource:
+    """Token-level targets from a teacher pass in every step."""
+
+    def states(rows: Sequence[int], input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad(), torch.autocast("cpu", enabled=False):
+            output = teacher.encoder.model(input_ids, mask, hidden_states=True)
+        return torch.stack([output.hidden_states[layer] for layer in layers])
+
+    return states

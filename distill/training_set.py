@@ -1,0 +1,53 @@
+"""Tokenised rows, their integer targets and what the teacher says of them, in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import Tensor
+
+from core.rows import Rows, Taxonomy
+from core.tokenizer import TextTokenizer, pad
+from distill.classifier import Logits
+
+HiddenSource = Callable[[Sequence[int], Tensor, Tensor], Tensor]
+"""(row numbers, input_ids, attention_mask) -> teacher's hidden states (layers, batch, tokens, dim)."""
+
+
+@dataclass(frozen=True)
+class TeacherTargets:
+    """What the teacher says of the training or validation rows, in their order."""
+
+    embedding: Tensor  # (rows, dim)
+    logits: Logits  # of the teacher's heads
+    hidden: HiddenSource | None = None
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Tokenised rows with integer targets and, in distillation, the teacher's."""
+
+    data: Dataset
+    targets: TeacherTargets | None = None
+
+    @classmethod
+    def of(
+        cls, rows: Rows, taxonomy: Taxonomy, tokenizer: TextTokenizer, targets: TeacherTargets | None = None
+    ) -> TrainingSet:
+        binary, family, subfamily = taxonomy.targets(rows)
+        columns = {"input_ids": tokenizer.encode(rows.texts), "row": list(range(len(rows)))}
+        labels = {"binary": binary.tolist(), "family": family.tolist(), "subfamily": subfamily.tolist()}
+        return cls(Dataset.from_dict(columns | labels), targets)
+
+
+def collate(features: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+    """Pads to the longest text of the batch."""
+    input_ids, mask = pad([feature["input_ids"] for feature in features])
+    batch = {"input_ids": torch.from_numpy(input_ids), "attention_mask": torch.from_numpy(mask)}
+    return batch | {
+        name: torch.tensor([feature[name] for feature in features]) for name in ("row", "binary", "family", "subfamily")
+    }

@@ -1,0 +1,1 @@
+"""The one evaluator: measures, judges and reports every checkpoint through core.pipeline."""

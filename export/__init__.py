@@ -1,0 +1,1 @@
+"""Module to ONNX: graphs, quantisation, parity and serving folders."""

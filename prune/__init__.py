@@ -1,0 +1,1 @@
+"""Layer, head, width and magnitude pruning."""
