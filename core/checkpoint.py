@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -20,7 +21,7 @@ from torch import Tensor
 from core import heads, manifest, triggers
 from core.errors import UserError
 from core.heads import LinearHead, OperatingPoint
-from core.model import EncoderSpec, SentenceEncoder
+from core.model import EncoderSpec, SentenceEncoder, unfilled
 from core.rows import Taxonomy
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
@@ -125,7 +126,8 @@ def write_classifier(folder: Path, classifier: Classifier, max_length: int, raw:
     """Writes the served heads, labels, triggers and metadata, and with `raw` the heads that training goes on from."""
     heads.write_linear_heads(folder, classifier.heads, classifier.point)
     weights = {
-        f"{name}.{part}": torch.from_numpy(getattr(head, part))
+        # scikit-learn hands over column-major coefficients, which safetensors refuses
+        f"{name}.{part}": torch.from_numpy(np.ascontiguousarray(getattr(head, part)))
         for name, head in classifier.heads.items()
         for part in ("weight", "bias")
     }
@@ -211,7 +213,7 @@ def load_encoder(folder: Path, dtype: torch.dtype | None = None) -> SentenceEnco
     Raises UserError where weights and configuration disagree.
     """
     spec = read_spec(folder)
-    encoder = SentenceEncoder(spec)
+    encoder = unfilled(spec)
     prefixed = _weights(folder / "model.safetensors")
     stored = {name.removeprefix("mpnet."): value for name, value in prefixed.items()}
     expected = encoder.transformer.state_dict()
@@ -224,9 +226,10 @@ def load_encoder(folder: Path, dtype: torch.dtype | None = None) -> SentenceEnco
     if wrong or deeper:
         detail = wrong[0] if wrong else f"{deeper[0]} has no place in a model of {spec.layers} layers"
         raise UserError(f"{folder}: the weights have another shape than config.json says: {detail}")
-    encoder.transformer.load_state_dict({name: stored[name] for name in expected})
+    encoder.transformer.load_state_dict({name: stored[name] for name in expected}, assign=True)
     if encoder.projection is not None:
-        encoder.projection.load_state_dict({"weight": _weights(folder / DENSE / "model.safetensors")["linear.weight"]})
+        dense = _weights(folder / DENSE / "model.safetensors")["linear.weight"]
+        encoder.projection.load_state_dict({"weight": dense}, assign=True)
     kept = stored["embeddings.word_embeddings.weight"].dtype
     return encoder.to(dtype or kept)
 

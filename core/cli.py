@@ -12,8 +12,9 @@ from typing import Any, NoReturn
 
 import yaml
 
-from core.config import keys, load
+from core.config import load
 from core.errors import UserError
+from core.mistakes import keys
 from core.schema import Experiment
 
 STATUSES = {0: "done", 2: "a mistake in the command, the configuration or the data", 130: "interrupted"}

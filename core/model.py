@@ -139,7 +139,7 @@ def relative_position_buckets(reach: int, buckets: int, max_distance: int = 128)
 
     Returns (2 * reach + 1,) int64; entry `reach + d` is the bucket of a key d places after its query.
     """
-    distance = -torch.arange(-reach, reach + 1)
+    distance = -torch.arange(-reach, reach + 1, device="cpu")  # real even where `unfilled` builds
     half = buckets // 2
     exact = half // 2
     size = distance.abs()
@@ -149,16 +149,25 @@ def relative_position_buckets(reach: int, buckets: int, max_distance: int = 128)
     return (distance < 0).long() * half + torch.where(size < exact, size, far)
 
 
+class LayerStack(nn.Module):
+    """The layers and the relative-position bias that they share."""
+
+    def __init__(self, spec: EncoderSpec) -> None:
+        super().__init__()
+        self.layer = nn.ModuleList(Layer(spec) for _ in range(spec.layers))
+        self.relative_attention_bias = nn.Embedding(spec.relative_attention_buckets, spec.attention_heads)
+
+
 class Transformer(nn.Module):
     """MPNet without pooler; its state_dict has the keys of transformers' MPNetModel."""
+
+    buckets: Tensor
 
     def __init__(self, spec: EncoderSpec) -> None:
         super().__init__()
         self.spec = spec
         self.embeddings = Embeddings(spec)
-        self.encoder = nn.Module()
-        self.encoder.layer = nn.ModuleList(Layer(spec) for _ in range(spec.layers))
-        self.encoder.relative_attention_bias = nn.Embedding(spec.relative_attention_buckets, spec.attention_heads)
+        self.encoder = LayerStack(spec)
         self.reach = spec.max_positions - FIRST_POSITION - 1  # longest distance between two tokens
         buckets = relative_position_buckets(self.reach, spec.relative_attention_buckets)
         self.register_buffer("buckets", buckets, persistent=False)
@@ -202,6 +211,12 @@ class SentenceEncoder(nn.Module):
             if self.projection is not None:
                 pooled = functional.linear(pooled, self.projection.weight.to(wide))  # (batch, embedding)
             return functional.normalize(pooled, dim=-1)
+
+
+def unfilled(spec: EncoderSpec) -> SentenceEncoder:
+    """The module without memory for its weights, to be filled by `load_state_dict(…, assign=True)`: costs nothing."""
+    with torch.device("meta"):
+        return SentenceEncoder(spec)
 
 
 def build(spec: EncoderSpec) -> SentenceEncoder:

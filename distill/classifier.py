@@ -58,6 +58,7 @@ class TorchHeads(nn.Module):
         """The inverse of `to_linear`."""
         for name, head in heads.items():
             layer = self.get_submodule(name)
+            assert isinstance(layer, nn.Linear)
             layer.weight.copy_(torch.from_numpy(head.weight) / self.scale)
             layer.bias.copy_(torch.from_numpy(head.bias))
 

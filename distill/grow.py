@@ -14,7 +14,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from core.model import EncoderSpec, Layer, SentenceEncoder, build
+from core.model import EncoderSpec, Layer, SentenceEncoder, unfilled
 from core.tokenizer import pad
 
 
@@ -63,8 +63,8 @@ def widen(encoder: SentenceEncoder, factor: int) -> SentenceEncoder:
             state[name] = _outputs(_head_inputs(value, old.attention_heads, factor), factor)
         else:  # feed-forward
             state[name] = _outputs(_inputs(value, factor), factor)
-    wide_encoder = build(spec)
-    wide_encoder.transformer.load_state_dict(state)
+    wide_encoder = unfilled(spec)
+    wide_encoder.transformer.load_state_dict(state, assign=True)
     return wide_encoder
 
 
@@ -84,9 +84,11 @@ def _inserted(encoder: SentenceEncoder, depth: int, count: int, hidden: Tensor) 
     """The encoder with `count` near-identity layers behind layer `depth`, whose output tokens are (tokens, hidden)."""
     mean, spread = float(hidden.mean(1).mean()), float(hidden.std(1, unbiased=False).mean())
     layers = list(encoder.transformer.encoder.layer)
-    extra = [_near_identity(layers[depth - 1], mean, spread) for _ in range(count)]
-    deep = build(replace(encoder.spec, layers=len(layers) + count))
-    deep.load_state_dict(encoder.state_dict(), strict=False)
+    below = layers[depth - 1]
+    assert isinstance(below, Layer)
+    extra = [_near_identity(below, mean, spread) for _ in range(count)]
+    deep = unfilled(replace(encoder.spec, layers=len(layers) + count))
+    deep.load_state_dict(encoder.state_dict(), strict=False, assign=True)
     deep.transformer.encoder.layer = torch.nn.ModuleList([*layers[:depth], *extra, *layers[depth:]])
     return deep.eval()
 
@@ -120,15 +122,14 @@ def break_symmetry(encoder: SentenceEncoder, noise: float, seed: int) -> None:
     for parameter in encoder.parameters():
         if parameter.dim() == 2:
             step = torch.randn(parameter.shape, generator=generator)
-            parameter += noise * parameter.std() * step
+            parameter.add_(step, alpha=noise * float(parameter.std()))
 
 
 def grow(
     encoder: SentenceEncoder, spec: EncoderSpec, noise: float, sample: Sequence[Sequence[int]], seed: int
 ) -> SentenceEncoder:
     """An encoder of `spec`'s width and depth (a multiple of the width, at least as deep) that starts as `encoder`."""
-    grown = widen(encoder, spec.hidden_size // encoder.spec.hidden_size)
-    if spec.layers > grown.spec.layers:
-        grown = deepen(grown, spec.layers, sample)
+    deep = deepen(encoder, spec.layers, sample) if spec.layers > encoder.spec.layers else encoder
+    grown = widen(deep, spec.hidden_size // encoder.spec.hidden_size)
     break_symmetry(grown, noise, seed)
     return grown

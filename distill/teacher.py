@@ -11,7 +11,7 @@ import torch
 from core import manifest
 from core.checkpoint import load_encoder
 from core.errors import UserError
-from core.model import EncoderSpec, SentenceEncoder, build
+from core.model import EncoderSpec, SentenceEncoder, unfilled
 from core.schema import Teacher
 from core.tokenizer import TextTokenizer
 from distill.grow import grow
@@ -69,6 +69,6 @@ def initial(config: Teacher, texts: Sequence[str], work: Path, seed: int) -> tup
 
 def _with_dropout(encoder: SentenceEncoder, dropout: float) -> SentenceEncoder:
     """The same weights with another dropout."""
-    changed = build(replace(encoder.spec, dropout=dropout))
-    changed.load_state_dict(encoder.state_dict())
+    changed = unfilled(replace(encoder.spec, dropout=dropout))
+    changed.load_state_dict(encoder.state_dict(), assign=True)
     return changed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ class DistillationTrainer(Trainer):
 
     config: Losses
     targets: Mapping[bool, TeacherTargets | None]  # by whether the model is in training
+    pending: list[dict[str, float]]  # the terms of every step since the last log
 
     def loss_terms(self, model: torch.nn.Module, inputs: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Logits]:
         """Every term that has a weight, unweighted, by name."""
@@ -77,20 +79,15 @@ class DistillationTrainer(Trainer):
                 " or set training.precision=fp32"
             )
         if model.training:
-            self._pending.append({name: float(value.detach()) for name, value in terms.items()})
+            self.pending.append({name: float(value.detach()) for name, value in terms.items()})
         return (loss, logits) if return_outputs else loss
-
-    @property
-    def _pending(self) -> list[dict[str, float]]:
-        """The terms of every step since the last log."""
-        return self.__dict__.setdefault("_pending_terms", [])
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the mean of every term since the last training log."""
-        if "loss" in logs and self._pending:
-            means = {name: float(np.mean([step[name] for step in self._pending])) for name in self._pending[0]}
+        if "loss" in logs and self.pending:
+            means = {name: float(np.mean([step[name] for step in self.pending])) for name in self.pending[0]}
             logs |= {f"loss_{name}": value for name, value in means.items()}
-            self._pending.clear()
+            self.pending.clear()
         super().log(logs, start_time)
 
     def prediction_step(
@@ -99,7 +96,7 @@ class DistillationTrainer(Trainer):
         inputs: dict[str, Tensor],
         prediction_loss_only: bool,
         ignore_keys: list[str] | None = None,
-    ) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
+    ) -> tuple[Tensor, Any, Tensor]:
         """Loss, logits of the three heads, and binary labels of one validation batch."""
         prepared = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
@@ -162,8 +159,8 @@ def fit(
     stop, report = StopOnInterrupt(), ReportOnSave(judge)
 
     def measure(prediction: EvalPrediction) -> dict[str, float]:
-        report.scores = prediction.predictions
-        return validation_metrics(prediction.predictions[0], prediction.label_ids, heads)
+        report.scores = tuple(np.asarray(part) for part in prediction.predictions)
+        return validation_metrics(report.scores[0], np.asarray(prediction.label_ids), heads)
 
     trainer = DistillationTrainer(
         model,
@@ -176,6 +173,7 @@ def fit(
         callbacks=[EarlyStoppingCallback(patience), report, stop],
     )
     trainer.config = config
+    trainer.pending = []
     trainer.targets = {True: train_set.targets, False: validation_set.targets}
     last = get_last_checkpoint(str(folder)) if resume and folder.is_dir() else None
     result = trainer.train(resume_from_checkpoint=last)

