@@ -82,7 +82,7 @@ def write_encoder(folder: Path, encoder: SentenceEncoder, max_length: int, token
         "pad_token_id": 1,
         "bos_token_id": 0,
         "eos_token_id": 2,
-        "torch_dtype": str(encoder.transformer.embeddings.word_embeddings.weight.dtype).removeprefix("torch."),
+        "torch_dtype": str(encoder.dtype).removeprefix("torch."),
     }
     _write_json(folder / "config.json", config)
     weights = {name: value.detach().contiguous() for name, value in encoder.transformer.state_dict().items()}

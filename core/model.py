@@ -197,6 +197,10 @@ class SentenceEncoder(nn.Module):
         self.transformer = Transformer(spec)
         self.projection = nn.Linear(spec.hidden_size, spec.projection, bias=False) if spec.projection else None
 
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.transformer.embeddings.word_embeddings.weight.dtype
+
     def forward(self, input_ids: Tensor, attention_mask: Tensor, hidden_states: bool = False) -> EncoderOutput:
         """input_ids, attention_mask: (batch, tokens) int64, padded on the right."""
         states = self.transformer(input_ids, attention_mask)

@@ -64,9 +64,12 @@ def decide(scores: HeadScores, taxonomy: Taxonomy) -> Predictions:
 class Pipeline:
     """A checkpoint or serving folder, ready to classify."""
 
-    def __init__(self, folder: Path, model_id: str, encoder: Encoder, heads: HeadSet, taxonomy: Taxonomy) -> None:
+    def __init__(
+        self, folder: Path, model_id: str, precision: str, encoder: Encoder, heads: HeadSet, taxonomy: Taxonomy
+    ) -> None:
         self.folder = folder
         self.model_id = model_id
+        self.precision = precision
         self.encoder = encoder
         self._heads = heads
         self._taxonomy = taxonomy
@@ -148,14 +151,18 @@ def open_pipeline(folder: Path) -> Pipeline:
     match verified.kind:
         case "onnx":
             encoder = OnnxEncoder(folder, verified.max_length)
+            precision = f"onnx {verified.fields.get('precision', '')}".strip()
         case "torch":
             # Local on purpose: serving folders open without torch.
             from core.checkpoint import load_encoder
             from core.tokenizer import TextTokenizer
             from core.torch_encoder import TorchEncoder, in_running_type
 
-            model = in_running_type(load_encoder(folder))
+            model = load_encoder(folder)
+            stored = model.dtype
+            model = in_running_type(model)
+            precision = " run as ".join(dict.fromkeys(str(dtype)[6:] for dtype in (stored, model.dtype)))
             encoder = TorchEncoder(model, TextTokenizer.open(folder, verified.max_length))
         case other:
             raise UserError(f"{folder}: unknown kind {other!r} in {manifest.NAME}; expected torch or onnx")
-    return Pipeline(folder, verified.name, encoder, heads, taxonomy)
+    return Pipeline(folder, verified.name, precision, encoder, heads, taxonomy)

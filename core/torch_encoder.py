@@ -15,7 +15,7 @@ from core.tokenizer import TextTokenizer, pad
 
 def in_running_type(model: SentenceEncoder) -> SentenceEncoder:
     """The model in the type that runs its weights fastest on this machine (half-precision weights only)."""
-    return model.to(running_dtype(model.transformer.embeddings.word_embeddings.weight.dtype))
+    return model.to(running_dtype(model.dtype))
 
 
 class TorchEncoder:

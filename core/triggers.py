@@ -93,7 +93,7 @@ class TriggerMatcher:
             rows = json.loads(path.read_text(encoding="utf-8"))["keywords"]
             names = ("phrase", "family", "attacks", "benign")
             return cls([Trigger(*(row[name] for name in names)) for row in rows])
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} cannot be read as keyword triggers: {error}") from error
 
     def __call__(self, text: str) -> list[Trigger]:

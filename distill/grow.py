@@ -41,7 +41,7 @@ def _head_inputs(matrix: Tensor, heads: int, factor: int) -> Tensor:
 def widen(encoder: SentenceEncoder, factor: int) -> SentenceEncoder:
     """The same function at `factor` times the width; head count stays, head size grows.
 
-    The embedding is the old one repeated, divided by sqrt(factor): all cosines stay.
+    Without a projection the embedding is the old one repeated, divided by sqrt(factor): all cosines stay.
     """
     old = encoder.spec
     spec = replace(old, hidden_size=old.hidden_size * factor, intermediate_size=old.intermediate_size * factor)
@@ -52,7 +52,7 @@ def widen(encoder: SentenceEncoder, factor: int) -> SentenceEncoder:
         if kind in ("word_embeddings", "position_embeddings"):
             state[name] = torch.cat([value] * factor, dim=1)
         elif kind == "relative_attention_bias":
-            state[name] = value
+            state[name] = value.clone()  # assigned below: training the wide one must not change the narrow one
         elif name.endswith("bias") or kind == "LayerNorm":  # vectors
             wide = _head_outputs(value, old.attention_heads, factor) if kind in "qkv" else _outputs(value, factor)
             state[name] = wide * scale if kind in "qk" else wide
@@ -65,6 +65,9 @@ def widen(encoder: SentenceEncoder, factor: int) -> SentenceEncoder:
             state[name] = _outputs(_inputs(value, factor), factor)
     wide_encoder = unfilled(spec)
     wide_encoder.transformer.load_state_dict(state, assign=True)
+    if wide_encoder.projection is not None and encoder.projection is not None:
+        weight = _inputs(encoder.projection.weight.detach(), factor)
+        wide_encoder.projection.load_state_dict({"weight": weight}, assign=True)
     return wide_encoder
 
 
@@ -102,6 +105,8 @@ def deepen(encoder: SentenceEncoder, layers: int, sample: Sequence[Sequence[int]
 
     sample: token ids of some texts, on which the statistics of each depth are taken.
     """
+    if encoder.spec.layers < 2:
+        raise ValueError("an encoder of one layer has no place for another before its last")
     ids, mask = (torch.from_numpy(array) for array in pad(sample))
     before = encoder.eval()(ids, mask, hidden_states=True)
     best, best_cosine = encoder, -1.0

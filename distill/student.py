@@ -19,7 +19,15 @@ SAME = 0.98
 
 
 def uniform_layers(student: int, teacher: int) -> tuple[int, ...]:
-    """Which teacher layers (from 0) a student of fewer layers takes: evenly spaced, the last one included."""
+    """Which teacher layers (from 0) a student of fewer layers takes: evenly spaced, the last one included.
+
+    Raises UserError where the student is the deeper one.
+    """
+    if student > teacher:
+        raise UserError(
+            f"a student of {student} layers cannot take evenly spaced ones of a teacher of {teacher}: lower"
+            " student.layers, or name them (student.teacher_layers, with losses.hidden_mse=0)"
+        )
     return tuple(round((index + 1) * teacher / student) - 1 for index in range(student))
 
 

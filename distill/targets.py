@@ -19,10 +19,9 @@ from core import manifest
 from core.checkpoint import load_encoder
 from core.errors import UserError
 from core.folders import atomic_write
-from core.precision import running_dtype
 from core.rows import text_hash
 from core.tokenizer import TextTokenizer, pad
-from core.torch_encoder import TorchEncoder
+from core.torch_encoder import TorchEncoder, in_running_type
 from distill.training_set import HiddenSource
 
 SHARD_TEXTS = 1024
@@ -40,13 +39,12 @@ class Teacher:
     def open(cls, folder: Path) -> Teacher:
         """Verifies the folder and loads it in the type that runs fastest here."""
         verified = manifest.read(folder)
-        model = load_encoder(folder)
-        dtype = running_dtype(model.transformer.embeddings.word_embeddings.weight.dtype)
-        return cls(TorchEncoder(model.to(dtype), TextTokenizer.open(folder, verified.max_length)), verified.digest)
+        model = in_running_type(load_encoder(folder))
+        return cls(TorchEncoder(model, TextTokenizer.open(folder, verified.max_length)), verified.digest)
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.encoder.model.transformer.embeddings.word_embeddings.weight.dtype
+        return self.encoder.model.dtype
 
     def key(self, layers: Sequence[int]) -> str:
         """What made a target, beside the text: weights, tokenizer, length, type, and the hidden states kept."""

@@ -97,11 +97,11 @@ class DistillationTrainer(Trainer):
         prediction_loss_only: bool,
         ignore_keys: list[str] | None = None,
     ) -> tuple[Tensor, Any, Tensor]:
-        """Loss, logits of the three heads, and binary labels of one validation batch."""
+        """Loss, logits of the three heads, and row numbers of one validation batch."""
         prepared = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
             loss, logits = self.compute_loss(model, prepared, return_outputs=True)
-        return loss, (logits.binary.float(), logits.family.float(), logits.subfamily.float()), prepared["binary"]
+        return loss, (logits.binary.float(), logits.family.float(), logits.subfamily.float()), prepared["row"]
 
 
 def optimizer(model: SentenceClassifier, training: Training) -> torch.optim.Optimizer:
@@ -152,15 +152,16 @@ def fit(
         use_cpu=not torch.cuda.is_available(),
         seed=seed,
         remove_unused_columns=False,
-        label_names=["binary"],
+        label_names=["row"],
         dataloader_pin_memory=False,
         **settings,
     )
     stop, report = StopOnInterrupt(), ReportOnSave(judge)
 
     def measure(prediction: EvalPrediction) -> dict[str, float]:
-        report.scores = tuple(np.asarray(part) for part in prediction.predictions)
-        return validation_metrics(report.scores[0], np.asarray(prediction.label_ids), heads)
+        order = np.argsort(np.asarray(prediction.label_ids))  # validation, too, is batched by length
+        report.scores = tuple(np.asarray(part)[order] for part in prediction.predictions)
+        return validation_metrics(report.scores[0], np.asarray(validation_set.data["binary"]), heads)
 
     trainer = DistillationTrainer(
         model,

@@ -47,6 +47,9 @@ class Classifier(Timed, Protocol):
     def model_id(self) -> str: ...
 
     @property
+    def precision(self) -> str: ...
+
+    @property
     def folder(self) -> Path: ...
 
     def classify(self, texts: Sequence[str], batch_size: int = 32) -> Predictions: ...
@@ -83,6 +86,7 @@ def evaluate(
         split=split,
         synthetic=synthetic,
         provenance=provenance,
+        precision=pipeline.precision,
         latency=timed,
         resources=measure_resources(pipeline.folder, rows.texts, evaluation.threads),
     )
@@ -98,6 +102,7 @@ def accuracy_report(
     split: str,
     synthetic: bool,
     provenance: Mapping[str, Any],
+    precision: str | None = None,
     latency: Latency | None = None,
     resources: Resources | None = None,
 ) -> Report:
@@ -111,6 +116,7 @@ def accuracy_report(
         rows=len(rows),
         synthetic=SYNTHETIC if synthetic else None,
         hardware=Hardware.model_validate(hardware()),
+        precision=precision,
         latency=latency,
         accuracy=right,
         resources=used,

@@ -109,6 +109,8 @@ class Report(Value):
     rows: int = Field(ge=1)
     synthetic: Stamp | None
     hardware: Hardware
+    precision: str | None = None
+    """How the model ran: float32, float16 run as bfloat16, onnx fp32, onnx int8, …; None for a step checkpoint."""
     latency: Latency | None
     accuracy: Accuracy
     resources: Resources

@@ -79,6 +79,7 @@ def comparison_rows(reports: Sequence[Report]) -> Cells:
     names = ("target: latency", "target: size", "target: accuracy", "target: FPR")
     return [
         row("judged on", [f"{report.split}, {report.rows} rows" for report in reports]),
+        row("runs as", [report.precision or NOT_MEASURED for report in reports]),
         row("F1", [share(report.accuracy.binary_f1) for report in reports]),
         row("precision", [share(report.accuracy.binary_precision) for report in reports]),
         row("recall", [share(report.accuracy.binary_recall) for report in reports]),

@@ -29,6 +29,7 @@ class Table:
     """A classifier whose answers are written down."""
 
     model_id = "table"
+    precision = "table"
 
     def __init__(self, folder: Path, answers: Predictions) -> None:
         self.folder, self.answers, self.calls, self.threads = folder, answers, 0, 0

@@ -162,8 +162,8 @@ def test_comparison(tmp_path: Path) -> None:
     assert "| target: size | met | missed |" in table
     names = [line.split(" | ")[0].strip("| ") for line in table.splitlines()[2:]]
     assert names == [
-        "judged on", "F1", "precision", "recall", "FPR", "family F1", "sub-family F1", "P50, ms", "P95, ms", "P99, ms",
-        "size, MB", "memory, MB", "target: latency", "target: size", "target: accuracy", "target: FPR",
+        "judged on", "runs as", "F1", "precision", "recall", "FPR", "family F1", "sub-family F1", "P50, ms", "P95, ms",
+        "P99, ms", "size, MB", "memory, MB", "target: latency", "target: size", "target: accuracy", "target: FPR",
     ]  # fmt: skip
     assert SYNTHETIC not in table
     stamped = reports.comparison({**both, "toy": made(tmp_path, synthetic=True)})
