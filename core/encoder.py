@@ -9,12 +9,14 @@ from typing import Protocol
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from core.errors import UserError
 from core.tokenizer import TextTokenizer, pad
 
 GRAPH_PATTERN = "embeddings*.onnx"
 EMBEDDING_OUTPUT = "sentence_embedding"
+PATIENCE = 2.0  # seconds before a progress bar shows
 
 
 class Encoder(Protocol):
@@ -26,6 +28,11 @@ class Encoder(Protocol):
 
     def use_threads(self, threads: int) -> None:
         """How many threads one call may use."""
+        ...
+
+    @property
+    def dimension(self) -> int:
+        """Width of the embedding."""
         ...
 
 
@@ -51,11 +58,18 @@ class OnnxEncoder:
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(str(self._path), options, ["CPUExecutionProvider"])
 
+    @property
+    def dimension(self) -> int:
+        widths = {output.name: output.shape[-1] for output in self._session.get_outputs()}
+        return int(widths[EMBEDDING_OUTPUT])
+
     def encode(self, texts: Sequence[str], batch_size: int = 32) -> NDArray[np.float32]:
         """One text at a time whatever `batch_size` says: dynamic INT8 takes its activation scale over the whole batch
         (onnxruntime issues 8625, 10111), so in company a text would get another embedding than when served.
         """
-        rows = [self.encode_ids(*pad([ids])) for ids in self._tokenizer.encode(texts)]
+        tokens = self._tokenizer.encode(texts)
+        shown = tqdm(tokens, desc="encoding", unit="text", delay=PATIENCE, leave=False, disable=len(tokens) == 1)
+        rows = [self.encode_ids(*pad([ids])) for ids in shown]
         return np.concatenate(rows) if rows else np.zeros((0, 0), np.float32)
 
     def encode_ids(self, input_ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -50,13 +50,15 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def _files(folder: Path) -> set[str]:
+    """Every file of the folder but the manifest itself and hidden ones (what a hub or a desktop leaves behind)."""
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    return {name for name in names if name != NAME and not Path(name).name.startswith(".")}
+
+
 def write(folder: Path, fields: Mapping[str, Any]) -> Manifest:
     """Hashes every file of the folder and writes manifest.yaml beside them; the last step of making a folder."""
-    files = {
-        str(path.relative_to(folder)): file_hash(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != NAME
-    }
+    files = {name: file_hash(folder / name) for name in sorted(_files(folder))}
     complete = {**fields, "files": files}
     atomic_write(folder / NAME, yaml.safe_dump(complete, sort_keys=False, allow_unicode=True))
     return Manifest(folder, complete)
@@ -79,6 +81,10 @@ def read(folder: Path) -> Manifest:
         raise UserError(f"{path} is damaged and cannot be read; restore the folder from its source") from error
     if missing:
         raise UserError(f"{path} lacks {', '.join(missing)}; it was not written by this package")
+    if not isinstance(fields["files"], dict):
+        raise UserError(f"{path} is damaged: `files` is no table of hashes; restore the folder from its source")
+    if not all(isinstance(fields[key], int) for key in ("embedding_dim", "max_length")):
+        raise UserError(f"{path} is damaged: embedding_dim and max_length must be whole numbers")
     for name, expected in fields["files"].items():
         part = folder / name
         if folder.resolve() not in part.resolve().parents:
@@ -90,4 +96,6 @@ def read(folder: Path) -> Manifest:
                 f"{part} does not match its SHA-256 in {NAME}: the file was changed or damaged;"
                 " restore the folder from its source or export it again"
             )
+    for extra in sorted(_files(folder) - set(fields["files"])):
+        raise UserError(f"{folder / extra} is not listed in {NAME}: nothing vouches for it; remove it")
     return Manifest(folder, fields)

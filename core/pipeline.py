@@ -144,9 +144,6 @@ def open_pipeline(folder: Path) -> Pipeline:
     verified = manifest.read(folder)
     taxonomy = Taxonomy.from_json(json.loads((folder / "taxonomy.json").read_text(encoding="utf-8")))
     heads = HeadSet(folder)
-    dimension = int(verified.fields["embedding_dim"])
-    if heads.dimension != dimension:
-        raise UserError(f"{folder}: the heads take {heads.dimension} dimensions, the encoder gives {dimension}")
     encoder: Encoder
     match verified.kind:
         case "onnx":
@@ -154,7 +151,7 @@ def open_pipeline(folder: Path) -> Pipeline:
             precision = f"onnx {verified.fields.get('precision', '')}".strip()
         case "torch":
             # Local on purpose: serving folders open without torch.
-            from core.checkpoint import load_encoder
+            from core.pretrained import load_encoder
             from core.tokenizer import TextTokenizer
             from core.torch_encoder import TorchEncoder, in_running_type
 
@@ -165,4 +162,9 @@ def open_pipeline(folder: Path) -> Pipeline:
             encoder = TorchEncoder(model, TextTokenizer.open(folder, verified.max_length))
         case other:
             raise UserError(f"{folder}: unknown kind {other!r} in {manifest.NAME}; expected torch or onnx")
+    if not heads.dimension == encoder.dimension == verified.fields["embedding_dim"]:
+        raise UserError(
+            f"{folder}: the heads take {heads.dimension} dimensions, the encoder gives {encoder.dimension}, the"
+            f" manifest says {verified.fields['embedding_dim']}; they belong to different models"
+        )
     return Pipeline(folder, verified.name, precision, encoder, heads, taxonomy)

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tqdm import tqdm
 
+from core.encoder import PATIENCE
 from core.model import SentenceEncoder
 from core.precision import running_dtype
 from core.tokenizer import TextTokenizer, pad
@@ -28,14 +30,18 @@ class TorchEncoder:
     def use_threads(self, threads: int) -> None:
         torch.set_num_threads(threads)
 
+    @property
+    def dimension(self) -> int:
+        return self.model.spec.embedding_size if self.model.projection is not None else self.model.spec.hidden_size
+
     @torch.inference_mode()
     def encode(self, texts: Sequence[str], batch_size: int = 32) -> NDArray[np.float32]:
         """(texts, dim) float32, L2-normalised, in the order given; batches of like length, so little is padded."""
         ids = self.tokenizer.encode(texts)
-        width = self.model.spec.embedding_size if self.model.projection is not None else self.model.spec.hidden_size
-        embeddings = np.zeros((len(ids), width), np.float32)
+        embeddings = np.zeros((len(ids), self.dimension), np.float32)
         order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
-        for start in range(0, len(order), batch_size):
+        starts = range(0, len(order), batch_size)
+        for start in tqdm(starts, desc="encoding", unit="batch", delay=PATIENCE, leave=False, disable=len(starts) == 1):
             chosen = order[start : start + batch_size]
             input_ids, mask = (torch.from_numpy(array) for array in pad([ids[index] for index in chosen]))
             embeddings[chosen] = self.model(input_ids, mask).sentence_embedding.float().numpy()

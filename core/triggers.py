@@ -46,7 +46,7 @@ def phrases(text: str) -> Iterator[str]:
 
 
 def learn(rows: Rows, minimum_attacks: int = 10, minimum_precision: float = 0.95, limit: int = 300) -> list[Trigger]:
-    """The most frequent sequences of the training rows that are precise enough, without those inside a better one."""
+    """The most frequent sequences of the training rows that are precise enough."""
     from sklearn.feature_extraction.text import CountVectorizer  # only training needs scikit-learn
 
     minimum = min(minimum_attacks, len(rows))

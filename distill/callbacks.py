@@ -45,12 +45,20 @@ class StopOnInterrupt(TrainerCallback):
 
 
 class ReportOnSave(TrainerCallback):
-    """Every saved step checkpoint gets its validation report beside its weights."""
+    """Every step checkpoint gets the report of its own validation beside its weights.
+
+    The one saved at an interruption, between two validations, gets none rather than an older one.
+    """
 
     def __init__(self, judge: Judge) -> None:
         self.judge = judge
-        self.scores: tuple[NDArray[np.float32], ...] | None = None  # of the last validation
+        self.scores: tuple[NDArray[np.float32], ...] | None = None  # of the validation just before the save
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
+        if state.global_step >= state.max_steps:  # the Trainer saves the last step wherever it falls, so judge it too
+            control.should_evaluate = True
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         if self.scores is not None and args.should_save:
             self.judge(self.scores, Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
+        self.scores = None

@@ -52,7 +52,7 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
     from core import checkpoint, manifest
     from core.config import resolved
     from core.data import load
-    from core.folders import writable
+    from core.folders import new_folder, writable
     from core.pipeline import open_pipeline
     from core.provenance import provenance
     from distill.finish import make_classifier
@@ -67,7 +67,7 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
     classifier, scores = make_classifier(heads, validation, corpus, taxonomy, experiment.heads)
     old = manifest.read(source)
     target = experiment.output / f"{old.name}-logistic"
-    with checkpoint.new_folder(target) as temporary:
+    with new_folder(target) as temporary:
         shutil.copytree(source, temporary, dirs_exist_ok=True)
         checkpoint.write_classifier(temporary, classifier, old.max_length, raw=old.kind == "torch")
         changed = {

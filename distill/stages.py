@@ -111,6 +111,12 @@ def make_student(run: Run, teacher_folder: Path) -> Path:
     workspace = run.workspace("student", identity)
     set_seed(experiment.seed)
     tokenizer = TextTokenizer.open(teacher_folder, config.max_length)
+    seen = source.encoder.tokenizer.max_length  # a given teacher's own, whatever teacher.max_length says
+    if terms.hidden_mse and seen != config.max_length:
+        raise UserError(
+            f"losses.hidden_mse compares token by token, but the teacher was made for {seen} tokens and"
+            f" student.max_length is {config.max_length}: make them equal"
+        )
     encoder = student.initial(config, source.encoder.model)
     distilling = any((terms.embedding_cosine, terms.embedding_mse, terms.hidden_mse, terms.logits_kd))
     targets: dict[str, TeacherTargets] = {}

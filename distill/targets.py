@@ -16,9 +16,9 @@ from safetensors.numpy import save
 from tqdm import tqdm
 
 from core import manifest
-from core.checkpoint import load_encoder
 from core.errors import UserError
 from core.folders import atomic_write
+from core.pretrained import load_encoder
 from core.rows import text_hash
 from core.tokenizer import TextTokenizer, pad
 from core.torch_encoder import TorchEncoder, in_running_type
@@ -39,12 +39,17 @@ class Teacher:
     def open(cls, folder: Path) -> Teacher:
         """Verifies the folder and loads it in the type that runs fastest here."""
         verified = manifest.read(folder)
-        model = in_running_type(load_encoder(folder))
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        model = in_running_type(load_encoder(folder)).to(device)
         return cls(TorchEncoder(model, TextTokenizer.open(folder, verified.max_length)), verified.digest)
 
     @property
     def dtype(self) -> torch.dtype:
         return self.encoder.model.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.encoder.model.transformer.buckets.device
 
     def key(self, layers: Sequence[int]) -> str:
         """What made a target, beside the text: weights, tokenizer, length, type, and the hidden states kept."""
@@ -141,10 +146,10 @@ def _compute(
     states: dict[int, NDArray[np.float16]] = {}
     for batch in _batches(ids, range(len(ids)), budget):
         input_ids, mask = (torch.from_numpy(array) for array in pad([ids[index] for index in batch]))
-        output = model(input_ids, mask, hidden_states=bool(layers))
-        embeddings[batch] = output.sentence_embedding.float().numpy()
+        output = model(input_ids.to(teacher.device), mask.to(teacher.device), hidden_states=bool(layers))
+        embeddings[batch] = output.sentence_embedding.float().cpu().numpy()
         for place, index in enumerate(batch if layers else []):
-            kept = [output.hidden_states[layer][place, : len(ids[index])].half().numpy() for layer in layers]
+            kept = [output.hidden_states[layer][place, : len(ids[index])].half().cpu().numpy() for layer in layers]
             states[index] = np.stack(kept, axis=1)  # (tokens, layers, hidden)
         progress.update(int(mask.sum()))
     if not layers:
@@ -196,8 +201,8 @@ def live_states(teacher: Teacher, layers: Sequence[int]) -> HiddenSource:
     """Token-level targets from a teacher pass in every step."""
 
     def states(rows: Sequence[int], input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        with torch.no_grad(), torch.autocast("cpu", enabled=False):
-            output = teacher.encoder.model(input_ids, mask, hidden_states=True)
+        with torch.no_grad(), torch.autocast(teacher.device.type, enabled=False):
+            output = teacher.encoder.model(input_ids.to(teacher.device), mask.to(teacher.device), hidden_states=True)
         return torch.stack([output.hidden_states[layer] for layer in layers])
 
     return states

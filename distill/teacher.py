@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 
 from core import manifest
-from core.checkpoint import load_encoder
 from core.errors import UserError
 from core.model import EncoderSpec, SentenceEncoder, unfilled
+from core.pretrained import load_encoder
 from core.schema import Teacher
 from core.tokenizer import TextTokenizer
 from distill.grow import grow

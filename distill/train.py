@@ -13,12 +13,12 @@ from pathlib import Path
 from core import cli
 from core.config import resolved, write_resolved
 from core.errors import UserError
-from core.folders import atomic_write, writable
+from core.folders import writable
 from core.provenance import provenance
 from core.schema import Experiment
 
 RESOLVED = "config.yaml"
-PARTS = (RESOLVED, "training", "teacher", "student", "student-fp32", "student-int8", "reports", "comparison.md")
+PARTS = (RESOLVED, "training", "teacher", "student", "student-fp32", "student-int8", "reports")
 
 
 def prepare(output: Path, resume: bool, overwrite: bool) -> None:
@@ -50,17 +50,14 @@ def call(module: str, config: Path, checkpoint: Path, fine: Sequence[int] = (0,)
 def judge(experiment: Experiment, config: Path, folders: Sequence[Path]) -> None:
     """A validation report for each folder, and the table of them all."""
     # Imported here so that --help and mistakes in the configuration do not wait for the libraries.
-    from eval.report import comparison, print_comparison, read
+    from eval.report import print_comparison, read
     from eval.run import report_folder
 
     for folder in folders:
         call("eval.run", config, folder, fine=(0, 1))
     split = experiment.evaluation.split
-    reports = {folder.name: read(report_folder(experiment.output, folder, split)) for folder in folders}
-    table = experiment.output / "comparison.md"
-    atomic_write(table, comparison(reports))
-    print_comparison(reports)
-    print(f"reports: {experiment.output / 'reports'}\ntable:   {table}")
+    print_comparison({folder.name: read(report_folder(experiment.output, folder, split)) for folder in folders})
+    print(f"reports: {experiment.output / 'reports'}\ntable:   {experiment.output / f'comparison-{split}.md'}")
 
 
 def work(experiment: Experiment, arguments: argparse.Namespace) -> int:

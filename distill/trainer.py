@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from datasets import Dataset
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import Sampler
 from transformers import EarlyStoppingCallback, EvalPrediction, Trainer, TrainingArguments
+from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import get_last_checkpoint
 
 from core.errors import UserError
@@ -22,6 +26,18 @@ from distill.callbacks import Judge, ReportOnSave, StopOnInterrupt
 from distill.classifier import Logits, SentenceClassifier
 from distill.training_set import TeacherTargets, TrainingSet, collate
 from eval.metrics import auroc, confusion, threshold_at_fpr
+
+
+class ByLength(LengthGroupedSampler):
+    """Batches of like length, in an order that seed and epoch alone decide: a resumed epoch goes on in the same one."""
+
+    def __init__(self, batch_size: int, lengths: list[int], seed: int) -> None:
+        super().__init__(batch_size, lengths=lengths, generator=torch.Generator())
+        self.seed = seed
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        self.generator.manual_seed(self.seed + epoch)
 
 
 class DistillationTrainer(Trainer):
@@ -44,23 +60,32 @@ class DistillationTrainer(Trainer):
             terms["task"] = torch.stack(parts).sum()
         if targets is None:
             return terms, logits
+        embedding, known = targets.of(rows)
         if config.embedding_cosine:
-            terms["embedding_cosine"] = losses.embedding_cosine(output.embedding, targets.embedding[rows])
+            terms["embedding_cosine"] = losses.embedding_cosine(output.embedding, embedding)
         if config.embedding_mse:
-            terms["embedding_mse"] = losses.embedding_mse(output.embedding, targets.embedding[rows])
+            terms["embedding_mse"] = losses.embedding_mse(output.embedding, embedding)
         if config.logits_kd:
             attacks = inputs["family"] != IGNORED  # the teacher's family of a benign text is noise
             pairs = {
-                "binary": (scores["binary"], losses.two_class(targets.logits.binary[rows])),
-                "family": (logits.family[attacks], targets.logits.family[rows][attacks]),
-                "subfamily": (logits.subfamily[attacks], targets.logits.subfamily[rows][attacks]),
+                "binary": (scores["binary"], losses.two_class(known.binary)),
+                "family": (logits.family[attacks], known.family[attacks]),
+                "subfamily": (logits.subfamily[attacks], known.subfamily[attacks]),
             }
             parts = [share * losses.logits_kd(*pairs[name], config.temperature) for name, share in shares.items()]
             terms["logits_kd"] = torch.stack(parts).sum()
         if targets.hidden is not None:
-            wanted = targets.hidden(rows.tolist(), inputs["input_ids"], inputs["attention_mask"])
+            wanted = targets.hidden(rows.tolist(), inputs["input_ids"], inputs["attention_mask"]).to(rows.device)
             terms["hidden_mse"] = losses.hidden_mse(output.hidden.float(), wanted.float(), inputs["attention_mask"])
         return terms, logits
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
+        if not self.args.group_by_length:
+            return super()._get_train_sampler(train_dataset)
+        texts = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        rows = train_dataset or self.train_dataset
+        assert isinstance(rows, Dataset)
+        return ByLength(texts, [len(ids) for ids in rows["input_ids"]], self.args.seed)
 
     def compute_loss(
         self,
@@ -132,8 +157,8 @@ def fit(
     judge: writes a step checkpoint's report from the validation logits (binary, family, sub-family) and its folder.
     Raises KeyboardInterrupt after an interruption, once the step's checkpoint is saved.
     """
-    steps = max(1, len(train_set.data) // (training.per_device_train_batch_size * training.gradient_accumulation_steps))
-    interval = max(1, steps // training.evaluations_per_epoch)
+    steps = ceil(len(train_set.data) / (training.per_device_train_batch_size * training.gradient_accumulation_steps))
+    interval = ceil(steps / training.evaluations_per_epoch)
     settings = training.model_dump(exclude={"head_learning_rate", "precision", "evaluations_per_epoch"})
     patience = settings.pop("early_stopping_patience")
     arguments = TrainingArguments(
@@ -180,6 +205,7 @@ def fit(
     result = trainer.train(resume_from_checkpoint=last)
     if stop.interrupted:
         raise KeyboardInterrupt
+    model.cpu()  # what follows (heads, operating point, saving) is small
     return dict(result.metrics)
 
 

@@ -26,6 +26,12 @@ class TeacherTargets:
     logits: Logits  # of the teacher's heads
     hidden: HiddenSource | None = None
 
+    def of(self, rows: Tensor) -> tuple[Tensor, Logits]:
+        """Embeddings and logits of some rows, on the device of `rows`."""
+        here = rows.cpu()
+        parts = (self.logits.binary, self.logits.family, self.logits.subfamily)
+        return self.embedding[here].to(rows.device), Logits(*(part[here].to(rows.device) for part in parts))
+
 
 @dataclass(frozen=True)
 class TrainingSet:

@@ -8,11 +8,11 @@ from pathlib import Path
 from core import cli
 from core.config import resolved
 from core.errors import UserError
-from core.folders import writable
+from core.folders import atomic_write, writable
 from core.provenance import provenance
 from core.schema import Experiment
 from eval.evaluator import evaluate
-from eval.report import print_verdict, write
+from eval.report import comparison, print_verdict, read, write
 
 ALL_MET, MISSED = 0, 1
 
@@ -41,9 +41,18 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
     )
     paths = write(report, folder)
     print_verdict(report)
-    for path in paths:
+    for path in (*paths, side_by_side(experiment.output, split)):
         print(path)
     return ALL_MET if report.meets_targets.met else MISSED
+
+
+def side_by_side(output: Path, split: str) -> Path:
+    """Writes output/comparison-<split>.md, every report on this split in one table; returns its path."""
+    folders = sorted((output / "reports").glob(f"*-{split}"))
+    reports = {folder.name.removesuffix(f"-{split}"): read(folder) for folder in folders}
+    table = output / f"comparison-{split}.md"
+    atomic_write(table, comparison(reports))
+    return table
 
 
 def report_folder(output: Path, checkpoint: Path, split: str) -> Path:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
+import warnings
 from pathlib import Path
 
 import onnx
@@ -40,12 +42,13 @@ def to_onnx(encoder: SentenceEncoder) -> onnx.ModelProto:
 
     `dynamo=False`: torch's newer exporter writes weights to a side file and its graphs fail to quantise.
     """
-    module = PaddingCut(encoder.float()).eval()
+    module = PaddingCut(copy.deepcopy(encoder).float()).eval()
     # Two texts of unequal length with padding behind both, so that tracing sees every dynamic size.
     ids = torch.tensor([[0, 2000, 2001, 2002, 2, 1, 1], [0, 2003, 2, 1, 1, 1, 1]]) % encoder.spec.vocabulary_size
     mask = torch.tensor([[1, 1, 1, 1, 1, 0, 0], [1, 1, 1, 0, 0, 0, 0]])
     batch_and_tokens = {0: "batch", 1: "tokens"}
-    with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
+    with torch.no_grad(), tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that this exporter is old (we know), and that a Python number is traced
         path = Path(folder) / "model.onnx"
         torch.onnx.export(
             module,

@@ -10,8 +10,9 @@ from typing import Any
 import onnx
 
 from core import manifest, triggers
-from core.checkpoint import TAXONOMY, copy_tokenizer
+from core.checkpoint import TAXONOMY
 from core.heads import HEADS, head_path
+from core.pretrained import copy_tokenizer
 
 GRAPH = {"fp32": "embeddings.onnx", "int8": "embeddings_quantized_int8.onnx"}
 SHARED = ("label_encoders.json", TAXONOMY, "model_metadata.json", triggers.FILE, "config.json")

@@ -17,9 +17,10 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
     import onnx
 
     from core import manifest
-    from core.checkpoint import load_encoder, new_folder
     from core.data import load
+    from core.folders import new_folder
     from core.pipeline import open_pipeline
+    from core.pretrained import load_encoder
     from export import int8, layouts, parity
     from export.graph import to_onnx
 

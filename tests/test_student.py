@@ -108,7 +108,9 @@ def test_a_layer_that_the_teacher_lacks_is_refused(deep: SentenceEncoder) -> Non
 
 @pytest.mark.parametrize("layers", [6, 24])
 def test_more_layers_than_the_teacher_has_are_refused(deep: SentenceEncoder, layers: int) -> None:
-    with pytest.raises(UserError, match=rf"a student of {layers} layers cannot .* a teacher of 5: lower student\.layers"):
+    with pytest.raises(
+        UserError, match=rf"a student of {layers} layers cannot .* a teacher of 5: lower student\.layers"
+    ):
         initial(small(layers=layers), deep)
     assert initial(small(layers=6, teacher_layers=[0, 0, 1, 2, 3, 4]), deep).spec.layers == 6
 

@@ -1,0 +1,177 @@
+"""distill.fit_heads: the stored heads say what scikit-learn says, on PyTorch and on ONNX folders."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from core import manifest
+from core.checkpoint import RAW_HEADS, load_classifier
+from core.data import Corpus
+from core.heads import HeadSet, LinearHead, OperatingPoint, write_linear_heads
+from core.pipeline import open_pipeline
+from core.rows import IGNORED, Rows, Taxonomy
+from core.schema import Experiment, Heads
+from distill import fit_heads
+from distill.classifier import TorchHeads
+from distill.fit_heads import fit_logistic
+from eval.metrics import confusion
+from export import run as export_run
+
+IDENTITY = OperatingPoint(0.0, 1.0, 0.01)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory, tiny_corpus: Corpus) -> dict[str, list[str]]:
+    """The tiny corpus as the files of a configuration."""
+    folder = tmp_path_factory.mktemp("data")
+    for name, rows in tiny_corpus.splits.items():
+        columns = zip(rows.texts, rows.labels.tolist(), rows.families, rows.subfamilies, strict=True)
+        lines = [json.dumps(dict(zip(("text", "label", "family", "subfamily"), row, strict=True))) for row in columns]
+        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+    return {name: [str(folder / f"{name}.jsonl")] for name in tiny_corpus.splits}
+
+
+def experiment(source: Path, output: Path, data: dict[str, list[str]], strength: float = 10.0) -> Experiment:
+    whole = {"name": "tiny", "output": str(output), "checkpoint": str(source), "data": data}
+    return Experiment.model_validate({**whole, "heads": {"inverse_regularisation": strength}})
+
+
+@pytest.fixture(scope="module")
+def on_torch(tiny_checkpoint: Path, data: dict[str, list[str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("torch")
+    assert fit_heads.work(experiment(tiny_checkpoint, output, data, strength=0.5)) == 0
+    return output / "tiny-logistic"
+
+
+@pytest.fixture(scope="module")
+def on_onnx(tiny_checkpoint: Path, data: dict[str, list[str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("onnx")
+    assert export_run.work(experiment(tiny_checkpoint, output, data)) == 0
+    assert fit_heads.work(experiment(output / "tiny-fp32", output, data, strength=0.5)) == 0
+    return output / "tiny-fp32-logistic"
+
+
+@pytest.fixture(params=["torch", "onnx"])
+def folder(request: pytest.FixtureRequest) -> Path:
+    made: Path = request.getfixturevalue(f"on_{request.param}")
+    return made
+
+
+def embedded(folder: Path, rows: Rows) -> np.ndarray:
+    return open_pipeline(folder).encoder.encode(rows.texts)
+
+
+def test_the_stored_heads_equal_scikit_learn(folder: Path, tiny_corpus: Corpus) -> None:
+    train, validation = tiny_corpus.splits["train"], tiny_corpus.splits["validation"]
+    inputs, others = embedded(folder, train), embedded(folder, validation)
+    scores = HeadSet(folder)(others)
+    _, family, subfamily = Taxonomy.of(train).targets(train)
+    for target, probabilities in ((family, scores.family), (subfamily, scores.subfamily)):
+        chosen = target != IGNORED
+        model = LogisticRegression(C=0.5, max_iter=2000, class_weight="balanced").fit(inputs[chosen], target[chosen])
+        np.testing.assert_allclose(probabilities, model.predict_proba(others), atol=1e-4)
+    binary = LogisticRegression(C=0.5, max_iter=2000).fit(inputs, train.labels)
+    stored = manifest.read(folder).fields["operating_point"]
+    shifted = (binary.decision_function(others) - stored["logit"]) * stored["scale"]
+    np.testing.assert_allclose(scores.attack, 1 / (1 + np.exp(-shifted)), atol=1e-4)
+
+
+def test_the_folder_verifies_and_says_what_changed(
+    folder: Path, tiny_checkpoint: Path, tiny_corpus: Corpus, data: dict[str, list[str]]
+) -> None:
+    verified = manifest.read(folder)
+    kind = "torch" if folder.name == "tiny-logistic" else "onnx"
+    source = tiny_checkpoint if kind == "torch" else folder.with_name("tiny-fp32")
+    before = manifest.read(source)
+    assert verified.kind == kind
+    assert verified.name == folder.name
+    assert verified.fields["parent"] == {"name": source.name, "digest": before.digest}
+    assert verified.fields["provenance"]["config"]["heads"]["inverse_regularisation"] == 0.5
+    changed = {name for name, value in verified.fields["files"].items() if before.fields["files"][name] != value}
+    heads = {f"classifier_{name}.onnx" for name in ("binary", "family", "subfamily")}
+    assert changed - {RAW_HEADS, "keyword_triggers.json"} == heads
+    assert verified.fields["files"].keys() == before.fields["files"].keys()  # a serving folder gets no raw heads
+    rows = tiny_corpus.splits["validation"]
+    matrix = confusion(rows.labels, open_pipeline(folder).classify(rows.texts).attack_probability >= 0.5)
+    assert verified.fields["scores"]["validation_f1"] == pytest.approx(matrix.f1)
+    assert verified.fields["scores"]["validation_false_positive_rate"] == pytest.approx(matrix.false_positive_rate)
+
+
+def test_the_embeddings_stay(folder: Path, tiny_checkpoint: Path, tiny_corpus: Corpus) -> None:
+    rows = tiny_corpus.splits["validation"]
+    np.testing.assert_allclose(embedded(folder, rows), embedded(tiny_checkpoint, rows), atol=1e-5)
+
+
+def test_training_can_go_on_from_the_raw_heads(on_torch: Path, tiny_corpus: Corpus) -> None:
+    classifier = load_classifier(on_torch, manifest.read(on_torch).fields)
+    embeddings = embedded(on_torch, tiny_corpus.splits["train"])
+    heads = TorchHeads(embeddings.shape[1], classifier.taxonomy)
+    heads.load_linear(dict(classifier.heads))
+    with torch.no_grad():
+        logits = heads(torch.from_numpy(embeddings))
+    np.testing.assert_allclose(logits.binary.numpy(), classifier.heads["binary"].logits(embeddings)[:, 0], atol=1e-4)
+    np.testing.assert_allclose(logits.family.numpy(), classifier.heads["family"].logits(embeddings), atol=1e-4)
+    for name, head in heads.to_linear().items():
+        np.testing.assert_allclose(head.weight, classifier.heads[name].weight, rtol=1e-5)
+        np.testing.assert_allclose(head.bias, classifier.heads[name].bias, rtol=1e-5)
+
+
+def with_families(count: int) -> tuple[np.ndarray, Rows]:
+    """Separable rows of so many attack families, and a benign one."""
+    generator = np.random.default_rng(4)
+    size = 12
+    names = ["BENIGN", *(f"F{index}" for index in range(count))]
+    families = tuple(name for name in names for _ in range(size))
+    centres = np.repeat(generator.normal(size=(len(names), 6)), size, axis=0)
+    embeddings = (centres + 0.1 * generator.normal(size=centres.shape)).astype(np.float32)
+    texts = tuple(map(str, range(len(families))))
+    labels = np.array([int(family != "BENIGN") for family in families])
+    return embeddings, Rows(texts, labels, families, families, texts, texts)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_one_two_and_many_families(count: int, tmp_path: Path) -> None:
+    embeddings, rows = with_families(count)
+    taxonomy = Taxonomy.of(rows)
+    heads = fit_logistic(embeddings, rows, taxonomy, Heads())
+    assert heads["family"].weight.shape == (count, 6)
+    assert heads["binary"].weight.shape == (1, 6)
+    write_linear_heads(tmp_path, heads, IDENTITY)
+    scores = HeadSet(tmp_path)(embeddings)
+    attacks = rows.labels == 1
+    assert scores.family.shape == (len(rows), count)
+    said = np.array(taxonomy.families)[scores.family.argmax(1)]
+    assert (said == np.array(rows.families))[attacks].all()
+    assert ((scores.attack >= 0.5) == attacks).all()
+    np.testing.assert_allclose(scores.family.sum(1), 1.0, atol=1e-5)
+
+
+def test_trained_heads_lose_nothing_when_they_leave_training() -> None:
+    taxonomy = Taxonomy(("A", "B"), ("a", "b", "c"), "BENIGN", "benign", {})
+    heads = TorchHeads(8, taxonomy)
+    with torch.no_grad():
+        for parameter in heads.parameters():
+            parameter.normal_()
+        embedding = torch.nn.functional.normalize(torch.randn(4, 8), dim=-1)
+        wanted = heads(embedding)
+    linear = heads.to_linear()
+    assert {name: head.weight.shape for name, head in linear.items()} == {
+        "binary": (1, 8),
+        "family": (2, 8),
+        "subfamily": (3, 8),
+    }
+    assert all(isinstance(head, LinearHead) for head in linear.values())
+    np.testing.assert_allclose(linear["binary"].logits(embedding.numpy())[:, 0], wanted.binary, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(linear["subfamily"].logits(embedding.numpy()), wanted.subfamily, rtol=1e-4, atol=1e-5)
+
+
+def test_the_printed_line_names_folder_and_figures(
+    tiny_checkpoint: Path, data: dict[str, list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit_heads.work(experiment(tiny_checkpoint, tmp_path, data))
+    assert re.search(r"tiny-logistic: validation F1 [01]\.\d{4}, FPR [01]\.\d{4}", capsys.readouterr().out)
