@@ -18,12 +18,12 @@ from transformers import BertConfig, BertModel, MPNetConfig, MPNetModel
 
 from core import checkpoint, manifest
 from core.checkpoint import Classifier, load_classifier
-from core.folders import new_folder
-from core.pretrained import load_encoder, read_spec, write_encoder
 from core.errors import UserError
+from core.folders import new_folder
 from core.heads import HEADS, LinearHead
 from core.model import SentenceEncoder, build
 from core.pipeline import open_pipeline
+from core.pretrained import load_encoder, read_spec, write_encoder
 from core.rows import Rows
 from core.tokenizer import TextTokenizer
 from core.torch_encoder import TorchEncoder
@@ -319,3 +319,26 @@ def test_half_precision_takes_half_the_space(
         write_encoder(folder, copy.deepcopy(tiny_encoder).to(dtype), 64, tokenizer_folder)
         sizes.append((folder / "model.safetensors").stat().st_size)
     assert sizes[1] / sizes[0] == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("1_Pooling", {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, "only mean pooling"),
+        ("2_Dense", {"in_features": 32, "out_features": 16, "bias": True}, "plain linear projection"),
+        (
+            "2_Dense",
+            {"in_features": 32, "out_features": 16, "bias": False, "activation_function": "torch.nn.modules.Tanh"},
+            "plain linear projection",
+        ),
+    ],
+)
+def test_steps_that_the_encoder_would_not_follow_are_refused(
+    tiny_checkpoint: Path, tmp_path: Path, name: str, content: dict[str, object], said: str
+) -> None:
+    folder = tmp_path / "foreign"
+    shutil.copytree(tiny_checkpoint, folder)
+    (folder / name).mkdir(exist_ok=True)
+    (folder / name / "config.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=said):
+        read_spec(folder)

@@ -116,3 +116,12 @@ def test_files_must_be_a_table(folder: Path, files: object) -> None:
     rewrite(folder, files=files)
     with pytest.raises(UserError, match=r"manifest\.yaml"):
         manifest.read(folder)
+
+
+def test_a_file_that_nothing_vouches_for_is_refused(folder: Path) -> None:
+    (folder / ".gitattributes").write_text("left behind by a hub; never read")
+    manifest.read(folder)
+    (folder / "2_Dense").mkdir(exist_ok=True)
+    (folder / "2_Dense" / "smuggled.json").write_text("{}")
+    with pytest.raises(UserError, match=r"smuggled\.json is not listed"):
+        manifest.read(folder)

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from sklearn.metrics import f1_score
 
 from core import checkpoint, manifest, triggers
-from core.pretrained import load_encoder
 from core.data import Corpus
 from core.encoder import OnnxEncoder
 from core.errors import UserError
 from core.heads import HeadSet, LinearHead, OperatingPoint, write_linear_heads
 from core.pipeline import Decision, Pipeline, decide, open_pipeline
 from core.precision import running_dtype
+from core.pretrained import load_encoder
 from core.rows import Rows, Taxonomy
 from core.torch_encoder import TorchEncoder
 from core.triggers import Trigger
@@ -293,7 +293,9 @@ def changed(source: Path, target: Path, **fields: object) -> Path:
 
 def test_dimensions_that_disagree_are_named(tiny_checkpoint: Path, tmp_path: Path) -> None:
     folder = changed(tiny_checkpoint, tmp_path / "wide", embedding_dim=768)
-    with pytest.raises(UserError, match="wide: the heads take 32 dimensions, the encoder gives 768"):
+    with pytest.raises(
+        UserError, match="wide: the heads take 32 dimensions, the encoder gives 32, the manifest says 768"
+    ):
         open_pipeline(folder)
 
 
@@ -307,6 +309,7 @@ def test_two_graphs_are_refused(serving_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "two"
     shutil.copytree(serving_folder, folder)
     shutil.copyfile(folder / "embeddings.onnx", folder / "embeddings_quantized_int8.onnx")
+    manifest.write(folder, manifest.read(serving_folder).fields)
     with pytest.raises(UserError, match="two holds 2 files"):
         open_pipeline(folder)
 

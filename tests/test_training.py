@@ -16,10 +16,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from core import manifest
-from core.pretrained import load_encoder
 from core.data import Corpus
 from core.errors import UserError
 from core.pipeline import open_pipeline
+from core.pretrained import load_encoder
 from core.rows import Taxonomy
 from core.schema import Experiment
 from core.tokenizer import TextTokenizer
