@@ -42,6 +42,7 @@ def run(
     that `--help` explains, `statuses` the meanings of the numbers that `work` returns.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # `… | tee log` shows each line at once
     parser = _parser(module, purpose, sections, flags, examples, {**STATUSES, **statuses})
     try:
         try:

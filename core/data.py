@@ -110,10 +110,14 @@ def _clean(parts: dict[str, list[Row]], data: Data, faults: DataFaults) -> dict[
     return cleaned
 
 
+def _drawn(rows: Sequence[Row], count: int, seed: Sequence[int]) -> np.ndarray:
+    """Positions of `count` rows with every sub-family's share kept, so that training rows keep all classes."""
+    return draw(np.array([f"{row.label} {row.family} {row.subfamily}" for row in rows]), count, seed)
+
+
 def _rows(rows: Sequence[Row], split: str, max_rows: int | None, seed: int) -> Rows:
     if not rows:
         raise UserError(f"{split} has no usable rows: give it more, or look at what was dropped (data.on_* = refuse)")
-    labels = np.array([row.label for row in rows], dtype=np.int64)
-    taken = rows if max_rows is None else [rows[i] for i in draw(labels, max_rows, (seed, SPLITS.index(split)))]
+    taken = rows if max_rows is None else [rows[i] for i in _drawn(rows, max_rows, (seed, SPLITS.index(split)))]
     texts, values, families, subfamilies, groups, sources, _, _ = zip(*taken, strict=True)
     return Rows(texts, np.array(values, dtype=np.int64), families, subfamilies, groups, sources)

@@ -61,7 +61,7 @@ class Run:
         if self.resume and note.is_file() and note.read_text().strip() != recipe:
             raise UserError(
                 f"{folder} was begun with another configuration, data or seed, so it cannot be resumed:"
-                " restore them, or start again with --overwrite"
+                " restore them, delete that folder to begin this stage again, or start all over with --overwrite"
             )
         folder.mkdir(parents=True, exist_ok=True)
         note.write_text(recipe + "\n")
@@ -85,7 +85,10 @@ def make_teacher(run: Run) -> Path:
     if config.training is None:
         return _given_teacher(run)
     folder = experiment.output / "teacher"
-    identity = recipe(config.model_dump(), experiment.heads.model_dump(), experiment.seed, run.corpus.fingerprints)
+    origin = teacher.origin_hash(config)
+    identity = recipe(
+        config.model_dump(), origin, experiment.heads.model_dump(), experiment.seed, run.corpus.fingerprints
+    )
     if run.finished(folder, identity):
         return folder
     workspace = run.workspace("teacher", identity)

