@@ -14,7 +14,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from core.model import EncoderSpec, Layer, SentenceEncoder, unfilled
+from core.layers import Layer
+from core.model import EncoderSpec, SentenceEncoder, unfilled
 from core.tokenizer import pad
 
 

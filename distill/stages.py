@@ -2,81 +2,29 @@
 
 from __future__ import annotations
 
-import copy
-import hashlib
-import json
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from transformers import set_seed
 
 from core import checkpoint, manifest
-from core.data import Corpus
 from core.errors import UserError
 from core.heads import LinearHead
 from core.model import SentenceEncoder
-from core.rows import Taxonomy
-from core.schema import Experiment, Losses, Training
+from core.schema import Losses
 from core.tokenizer import TextTokenizer
-from core.torch_encoder import TorchEncoder, in_running_type
+from core.torch_encoder import TorchEncoder
 from distill import student, teacher
+from distill.cache import TargetCache
 from distill.classifier import Logits, SentenceClassifier, TorchHeads
-from distill.finish import make_classifier, step_report
-from distill.fit_heads import fit_logistic
-from distill.targets import TargetCache, Teacher, cache_targets, cached_states, hidden_megabytes, live_states
-from distill.trainer import fit
-from distill.training_set import HiddenSource, TeacherTargets, TrainingSet
+from distill.experiment_run import Run, finish, recipe, stored_type, train_classifier
+from distill.targets import Teacher, cache_targets, cached_states, hidden_megabytes, live_states
+from distill.training_set import HiddenSource, TeacherTargets
 
 PROJECTION_TEXTS = 4096  # on which a new projection is fitted
 AGREEMENT_TEXTS = 256  # on which student and teacher are compared before training
-CORRECT_COSINE = 0.995  # worst cosine to FP32 at which half precision counts as correct
-RECIPE = "recipe.txt"
-
-
-@dataclass(frozen=True)
-class Run:
-    """What every stage needs to know."""
-
-    experiment: Experiment
-    corpus: Corpus
-    taxonomy: Taxonomy
-    provenance: Mapping[str, Any]
-    resume: bool
-
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """Training, then validation texts."""
-        return self.corpus.splits["train"].texts + self.corpus.splits["validation"].texts
-
-    def workspace(self, stage: str, recipe: str) -> Path:
-        """The Trainer's folder of a stage; refuses to resume a run that had another recipe."""
-        folder = self.experiment.output / "training" / stage
-        note = folder / RECIPE
-        if self.resume and note.is_file() and note.read_text().strip() != recipe:
-            raise UserError(
-                f"{folder} was begun with another configuration, data or seed, so it cannot be resumed:"
-                " restore them, delete that folder to begin this stage again, or start all over with --overwrite"
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-        note.write_text(recipe + "\n")
-        return folder
-
-    def finished(self, folder: Path, recipe: str) -> bool:
-        """Whether --resume may take this stage's checkpoint as it stands."""
-        if not (self.resume and folder.is_dir()):
-            return False
-        return manifest.read(folder).fields.get("recipe") == recipe
-
-
-def recipe(*parts: object) -> str:
-    """Identity of everything that decides a stage's result."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def make_teacher(run: Run) -> Path:
@@ -97,9 +45,9 @@ def make_teacher(run: Run) -> Path:
     tokenizer = TextTokenizer.open(tokenizer_folder, config.max_length)
     model = SentenceClassifier(encoder, TorchHeads(encoder.spec.embedding_size, run.taxonomy))
     on_labels = Losses(embedding_cosine=0.0, logits_kd=0.0, task=1.0)
-    _train(run, model, tokenizer, on_labels, config.training, workspace, {})
-    stored = _stored_type(model.encoder.eval(), tokenizer, run)
-    return _finish(run, folder, model, stored, tokenizer, tokenizer_folder, {"recipe": identity})
+    train_classifier(run, model, tokenizer, on_labels, config.training, workspace, {})
+    stored = stored_type(model.encoder.eval(), tokenizer, run)
+    return finish(run, folder, model, stored, tokenizer, tokenizer_folder, {"recipe": identity})
 
 
 def make_student(run: Run, teacher_folder: Path) -> Path:
@@ -134,49 +82,9 @@ def make_student(run: Run, teacher_folder: Path) -> Path:
     width = source.encoder.model.spec.hidden_size
     heads = TorchHeads(encoder.spec.embedding_size, run.taxonomy)
     model = SentenceClassifier(encoder, heads, tuple(layers), width if layers else None)
-    _train(run, model, tokenizer, terms, config.training, workspace, targets)
+    train_classifier(run, model, tokenizer, terms, config.training, workspace, targets)
     origin = {"parent": {"name": "teacher", "digest": source.digest}, "recipe": identity}
-    return _finish(run, folder, model, torch.float32, tokenizer, teacher_folder, origin)
-
-
-def _train(
-    run: Run,
-    model: SentenceClassifier,
-    tokenizer: TextTokenizer,
-    terms: Losses,
-    training: Training,
-    workspace: Path,
-    targets: Mapping[str, TeacherTargets],
-) -> None:
-    """One run of the Trainer, in place; every step checkpoint is judged on validation."""
-    experiment = run.experiment
-    judge = partial(
-        step_report,
-        corpus=run.corpus,
-        taxonomy=run.taxonomy,
-        heads=experiment.heads,
-        evaluation=experiment.evaluation,
-        provenance=run.provenance,
-    )
-    train_set, validation_set = (
-        TrainingSet.of(run.corpus.splits[name], run.taxonomy, tokenizer, targets.get(name))
-        for name in ("train", "validation")
-    )
-    start = time.perf_counter()
-    fit(
-        model,
-        train_set,
-        validation_set,
-        terms,
-        training,
-        experiment.heads,
-        workspace,
-        experiment.seed,
-        judge,
-        run.resume,
-    )
-    tokens = sum(map(len, train_set.data["input_ids"])) * training.num_train_epochs
-    print(f"{workspace.name}: {tokens / (time.perf_counter() - start):,.0f} tokens/s, validation and saving included")
+    return finish(run, folder, model, torch.float32, tokenizer, teacher_folder, origin)
 
 
 def _given_teacher(run: Run) -> Path:
@@ -191,18 +99,6 @@ def _given_teacher(run: Run) -> Path:
     if (known.families, known.subfamilies) != (run.taxonomy.families, run.taxonomy.subfamilies):
         raise UserError(f"{folder} was trained for other families or sub-families than the data has; fine-tune it")
     return folder
-
-
-def _stored_type(encoder: SentenceEncoder, tokenizer: TextTokenizer, run: Run) -> torch.dtype:
-    """The type to store the teacher in: as configured; `auto` is FP16 unless its embeddings drift from FP32's."""
-    wanted = run.experiment.teacher.dtype
-    if wanted != "auto":
-        return getattr(torch, wanted)
-    texts = run.corpus.splits["validation"].texts[:64]
-    exact = TorchEncoder(encoder, tokenizer).encode(texts)
-    half = TorchEncoder(in_running_type(copy.deepcopy(encoder).half()), tokenizer).encode(texts)
-    worst = float((exact * half).sum(1).min())
-    return torch.float16 if worst >= CORRECT_COSINE else torch.float32
 
 
 def _start_from_teacher(
@@ -252,28 +148,3 @@ def _targets(
     if layers:
         states = cached_states(hidden, texts) if hidden is not None else live_states(source, tuple(layers.values()))
     return TeacherTargets(torch.from_numpy(embedding), logits, states)
-
-
-def _finish(
-    run: Run,
-    folder: Path,
-    model: SentenceClassifier,
-    stored: torch.dtype,
-    tokenizer: TextTokenizer,
-    tokenizer_folder: Path,
-    fields: Mapping[str, Any],
-) -> Path:
-    """Heads, operating point and scores on the weights as they are stored and run; writes the checkpoint."""
-    experiment, splits = run.experiment, run.corpus.splits
-    encoder = model.encoder.to(stored)
-    running = TorchEncoder(in_running_type(copy.deepcopy(encoder)), tokenizer)
-    heads = model.heads.to_linear()
-    if experiment.heads.kind == "logistic":
-        heads = fit_logistic(running.encode(splits["train"].texts), splits["train"], run.taxonomy, experiment.heads)
-    embeddings = running.encode(splits["validation"].texts)
-    classifier, scores = make_classifier(heads, embeddings, run.corpus, run.taxonomy, experiment.heads)
-    described = {"seed": experiment.seed, "scores": scores, "provenance": dict(run.provenance)}
-    if run.corpus.synthetic:
-        described["synthetic"] = True
-    checkpoint.save(folder, encoder, classifier, tokenizer.max_length, tokenizer_folder, {**fields, **described})
-    return folder

@@ -27,7 +27,8 @@ from core.torch_encoder import TorchEncoder
 from distill import losses, teacher, trainer
 from distill.callbacks import ReportOnSave, StopOnInterrupt
 from distill.classifier import TorchHeads
-from distill.stages import Run, make_student, make_teacher
+from distill.experiment_run import Run
+from distill.stages import make_student, make_teacher
 from eval import report
 from eval.metrics import auroc, confusion
 from eval.operating_point import fit as fit_point
@@ -335,7 +336,7 @@ def test_resume_takes_finished_stages_as_they_are(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr("distill.stages.fit", refuse)
+    monkeypatch.setattr("distill.experiment_run.fit", refuse)
     run = begin(finished.experiment.output, resume=True)
     folder = finished.experiment.output / "teacher"
     assert make_teacher(run) == folder
@@ -349,7 +350,9 @@ def test_resume_takes_finished_stages_as_they_are(
 )
 def test_resuming_with_another_recipe_is_refused(finished: Run, begin: Begin, changed: dict[str, Any]) -> None:
     before = manifest.read(finished.experiment.output / "teacher").digest
-    with pytest.raises(UserError, match=r"begun with another configuration.*restore them, delete that folder .* --overwrite"):
+    with pytest.raises(
+        UserError, match=r"begun with another configuration.*restore them, delete that folder .* --overwrite"
+    ):
         make_teacher(begin(finished.experiment.output, resume=True, teacher=changed))
     assert manifest.read(finished.experiment.output / "teacher").digest == before
 

@@ -1,0 +1,124 @@
+"""The spec of an encoder and the layers of an MPNet; parameter names as in transformers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+FIRST_POSITION = 2  # MPNet counts positions from padding_idx + 1, as RoBERTa does
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """Everything needed to rebuild an encoder; sizes in units, most named as in transformers' MPNetConfig."""
+
+    layers: int
+    hidden_size: int
+    attention_heads: int
+    intermediate_size: int
+    vocabulary_size: int = 30527
+    max_positions: int = 514
+    relative_attention_buckets: int = 32
+    layer_norm_eps: float = 1e-5
+    dropout: float = 0.1
+    projection: int | None = None
+    """Width of the sentence embedding when a linear map follows the pooling; None: hidden_size."""
+
+    @property
+    def embedding_size(self) -> int:
+        return self.projection or self.hidden_size
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention with MPNet's additive relative-position bias; parameter names as in transformers."""
+
+    def __init__(self, spec: EncoderSpec) -> None:
+        super().__init__()
+        self.heads = spec.attention_heads
+        self.head_size = spec.hidden_size // spec.attention_heads
+        width = self.heads * self.head_size
+        self.q = nn.Linear(spec.hidden_size, width)
+        self.k = nn.Linear(spec.hidden_size, width)
+        self.v = nn.Linear(spec.hidden_size, width)
+        self.o = nn.Linear(width, spec.hidden_size)
+        self.dropout = spec.dropout
+
+    def forward(self, hidden: Tensor, bias: Tensor) -> Tensor:
+        batch, tokens, _ = hidden.shape
+
+        def split(projected: Tensor) -> Tensor:  # (batch, tokens, heads * size) -> (batch, heads, tokens, size)
+            return projected.view(batch, tokens, self.heads, self.head_size).transpose(1, 2)
+
+        query, key, value = split(self.q(hidden)), split(self.k(hidden)), split(self.v(hidden))
+        if torch.jit.is_tracing():  # plain operators: the exporter writes the fused one with shape arithmetic around it
+            scores = (query * self.head_size**-0.5) @ key.transpose(-1, -2) + bias  # (batch, heads, tokens, tokens)
+            mixed = torch.softmax(scores, dim=-1) @ value
+        else:
+            dropout = self.dropout if self.training else 0.0
+            mixed = functional.scaled_dot_product_attention(query, key, value, bias.to(query.dtype), dropout)
+        return self.o(mixed.transpose(1, 2).reshape(batch, tokens, self.heads * self.head_size))
+
+
+class Attention(nn.Module):
+    """Self-attention with its residual LayerNorm (post-norm)."""
+
+    def __init__(self, spec: EncoderSpec) -> None:
+        super().__init__()
+        self.attn = SelfAttention(spec)
+        self.LayerNorm = nn.LayerNorm(spec.hidden_size, eps=spec.layer_norm_eps)
+        self.dropout = nn.Dropout(spec.dropout)
+
+    def forward(self, hidden: Tensor, bias: Tensor) -> Tensor:
+        return self.LayerNorm(hidden + self.dropout(self.attn(hidden, bias)))
+
+
+class Dense(nn.Module):
+    """A linear layer under the name `dense`, as transformers stores it."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(inputs, outputs)
+
+
+class FeedForwardOutput(Dense):
+    """The second feed-forward matrix with its residual LayerNorm."""
+
+    def __init__(self, spec: EncoderSpec) -> None:
+        super().__init__(spec.intermediate_size, spec.hidden_size)
+        self.LayerNorm = nn.LayerNorm(spec.hidden_size, eps=spec.layer_norm_eps)
+        self.dropout = nn.Dropout(spec.dropout)
+
+    def forward(self, inner: Tensor, residual: Tensor) -> Tensor:
+        return self.LayerNorm(residual + self.dropout(self.dense(inner)))
+
+
+class Layer(nn.Module):
+    """One post-norm transformer layer."""
+
+    def __init__(self, spec: EncoderSpec) -> None:
+        super().__init__()
+        self.attention = Attention(spec)
+        self.intermediate = Dense(spec.hidden_size, spec.intermediate_size)
+        self.output = FeedForwardOutput(spec)
+
+    def forward(self, hidden: Tensor, bias: Tensor) -> Tensor:
+        attended = self.attention(hidden, bias)
+        return self.output(functional.gelu(self.intermediate.dense(attended)), attended)
+
+
+class Embeddings(nn.Module):
+    """Word and position embeddings."""
+
+    def __init__(self, spec: EncoderSpec) -> None:
+        super().__init__()
+        self.word_embeddings = nn.Embedding(spec.vocabulary_size, spec.hidden_size, padding_idx=1)
+        self.position_embeddings = nn.Embedding(spec.max_positions, spec.hidden_size, padding_idx=1)
+        self.LayerNorm = nn.LayerNorm(spec.hidden_size, eps=spec.layer_norm_eps)
+        self.dropout = nn.Dropout(spec.dropout)
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        positions = self.position_embeddings.weight[FIRST_POSITION : FIRST_POSITION + input_ids.shape[1]]
+        return self.dropout(self.LayerNorm(self.word_embeddings(input_ids) + positions))
