@@ -96,7 +96,7 @@ def train_classifier(
         for name in ("train", "validation")
     )
     start = time.perf_counter()
-    fit(
+    epochs = fit(
         model,
         train_set,
         validation_set,
@@ -108,8 +108,10 @@ def train_classifier(
         judge,
         run.resume,
     )
-    tokens = sum(map(len, train_set.data["input_ids"])) * training.num_train_epochs
-    print(f"{workspace.name}: {tokens / (time.perf_counter() - start):,.0f} tokens/s, validation and saving included")
+    if not run.resume:  # a resumed run has not trained all of it in this time
+        tokens = sum(map(len, train_set.data["input_ids"])) * epochs
+        speed = tokens / (time.perf_counter() - start)
+        print(f"{workspace.name}: {speed:,.0f} training tokens/s, validation and saving included")
 
 
 def stored_type(encoder: SentenceEncoder, tokenizer: TextTokenizer, run: Run) -> torch.dtype:

@@ -42,8 +42,8 @@ def fit(
     seed: int,
     judge: Judge,
     resume: bool,
-) -> dict[str, float]:
-    """Trains `model` in place to its best validation state and returns what the Trainer measured.
+) -> float:
+    """Trains `model` in place to its best validation state and returns the epochs it took.
 
     judge: writes a step checkpoint's report from the validation logits (binary, family, sub-family) and its folder.
     Raises KeyboardInterrupt after an interruption, once the step's checkpoint is saved.
@@ -93,11 +93,11 @@ def fit(
     trainer.pending = []
     trainer.targets = {True: train_set.targets, False: validation_set.targets}
     last = get_last_checkpoint(str(folder)) if resume and folder.is_dir() else None
-    result = trainer.train(resume_from_checkpoint=last)
+    trainer.train(resume_from_checkpoint=last)
     if stop.interrupted:
         raise KeyboardInterrupt
     model.cpu()  # what follows (heads, operating point, saving) is small
-    return dict(result.metrics)
+    return float(trainer.state.epoch or 0.0)
 
 
 def validation_metrics(logits: NDArray[np.float32], labels: NDArray[np.int64], heads: Heads) -> dict[str, float]:
