@@ -47,9 +47,10 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
 
 
 def side_by_side(output: Path, split: str) -> Path:
-    """Writes output/comparison-<split>.md, every report on this split in one table; returns its path."""
-    folders = sorted((output / "reports").glob(f"*-{split}"))
-    reports = {folder.name.removesuffix(f"-{split}"): read(folder) for folder in folders}
+    """Writes output/comparison-<split>.md, every report on this split, in the order of judging; returns its path."""
+    read_all = {folder.name: read(folder) for folder in (output / "reports").glob(f"*-{split}")}
+    ordered = sorted(read_all.items(), key=lambda item: item[1].timestamp)
+    reports = {name.removesuffix(f"-{split}"): report for name, report in ordered}
     table = output / f"comparison-{split}.md"
     atomic_write(table, comparison(reports))
     return table
