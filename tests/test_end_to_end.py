@@ -204,12 +204,12 @@ def test_a_second_run_is_refused_with_both_ways_out(road: Road) -> None:
 def test_resuming_a_finished_run_trains_nothing_even_after_a_move(
     road: Road, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from distill import stages
+    from distill import experiment_run
 
     moved = tmp_path / "moved"
     shutil.copytree(road.output, moved, ignore=shutil.ignore_patterns("training"))
     asked: list[tuple[str, str]] = []
-    monkeypatch.setattr(stages, "fit", None)  # would fail if it were called
+    monkeypatch.setattr(experiment_run, "fit", None)  # would fail if it were called
     monkeypatch.setattr(train, "call", lambda module, _, folder, **__: asked.append((module, folder.name)))
     monkeypatch.setattr(train, "judge", lambda _, __, folders: asked.extend(("judge", f.name) for f in folders))
     overrides = [argument for argument in road.arguments if "=" in argument]

@@ -1,4 +1,4 @@
-"""distill.stages and distill.trainer: the whole of a distillation on tiny models, interrupted, resumed and repeated."""
+"""distill.stages and distill.fit: the whole of a distillation on tiny models, interrupted, resumed and repeated."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from core.rows import Taxonomy
 from core.schema import Experiment
 from core.tokenizer import TextTokenizer
 from core.torch_encoder import TorchEncoder
-from distill import losses, teacher, trainer
+from distill import fit, losses, teacher
 from distill.callbacks import ReportOnSave, StopOnInterrupt
 from distill.classifier import TorchHeads
 from distill.experiment_run import Run
@@ -282,7 +282,7 @@ def interrupt(run: Run, monkeypatch: pytest.MonkeyPatch, at: int = LATER) -> Non
     """Runs the teacher's stage until Ctrl-C in step `at`."""
     before = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patched:
-        patched.setattr(trainer, "StopOnInterrupt", Interrupted)
+        patched.setattr(fit, "StopOnInterrupt", Interrupted)
         patched.setattr(Interrupted, "at", at)
         with pytest.raises(KeyboardInterrupt):
             make_teacher(run)
@@ -312,7 +312,7 @@ def test_an_interrupted_training_is_resumed_where_it_was(
             def on_step_begin(self, args: object, state: Any, control: object, **_: object) -> None:
                 starts.append(state.global_step)
 
-        patched.setattr(trainer, "StopOnInterrupt", Watched)
+        patched.setattr(fit, "StopOnInterrupt", Watched)
         folder = make_teacher(run)
     assert starts == list(range(at, STEPS))
     assert last_state(run, "teacher")["global_step"] == STEPS
