@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -125,3 +126,14 @@ def tiny_checkpoint(
     fields = {"parent": None, "seed": 7, "synthetic": True, "scores": scores, "provenance": {}}
     checkpoint.save(folder, tiny_encoder, classifier, 128, tokenizer_folder, fields)
     return folder
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory, tiny_corpus: Corpus) -> dict[str, list[str]]:
+    """The tiny corpus as the files of a configuration."""
+    folder = tmp_path_factory.mktemp("data")
+    for name, rows in tiny_corpus.splits.items():
+        columns = zip(rows.texts, rows.labels.tolist(), rows.families, rows.subfamilies, strict=True)
+        lines = [json.dumps(dict(zip(("text", "label", "family", "subfamily"), row, strict=True))) for row in columns]
+        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+    return {name: [str(folder / f"{name}.jsonl")] for name in tiny_corpus.splits}

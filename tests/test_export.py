@@ -271,17 +271,6 @@ def source(tmp_path_factory: pytest.TempPathFactory, tiny_corpus: Corpus, tokeni
     return folder
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory, tiny_corpus: Corpus) -> dict[str, list[str]]:
-    """The tiny corpus as the files of a configuration."""
-    folder = tmp_path_factory.mktemp("data")
-    for name, rows in tiny_corpus.splits.items():
-        columns = zip(rows.texts, rows.labels.tolist(), rows.families, rows.subfamilies, strict=True)
-        lines = [json.dumps(dict(zip(("text", "label", "family", "subfamily"), row, strict=True))) for row in columns]
-        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
-    return {name: [str(folder / f"{name}.jsonl")] for name in tiny_corpus.splits}
-
-
 def experiment(source: Path, output: Path, data: dict[str, list[str]], **export: Any) -> Experiment:
     whole = {"name": "tiny", "output": str(output), "checkpoint": str(source), "data": data, "export": export}
     return Experiment.model_validate(whole)

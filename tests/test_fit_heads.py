@@ -1,6 +1,5 @@
 """distill.fit_heads: the stored heads say what scikit-learn says, on PyTorch and on ONNX folders."""
 
-import json
 import re
 from pathlib import Path
 
@@ -23,17 +22,6 @@ from eval.metrics import confusion
 from export import run as export_run
 
 IDENTITY = OperatingPoint(0.0, 1.0, 0.01)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory, tiny_corpus: Corpus) -> dict[str, list[str]]:
-    """The tiny corpus as the files of a configuration."""
-    folder = tmp_path_factory.mktemp("data")
-    for name, rows in tiny_corpus.splits.items():
-        columns = zip(rows.texts, rows.labels.tolist(), rows.families, rows.subfamilies, strict=True)
-        lines = [json.dumps(dict(zip(("text", "label", "family", "subfamily"), row, strict=True))) for row in columns]
-        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
-    return {name: [str(folder / f"{name}.jsonl")] for name in tiny_corpus.splits}
 
 
 def experiment(source: Path, output: Path, data: dict[str, list[str]], strength: float = 10.0) -> Experiment:
