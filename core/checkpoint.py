@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from core import heads, manifest, triggers
 from core.folders import new_folder, write_json
-from core.heads import LinearHead, OperatingPoint
+from core.heads import LinearHead, OperatingPoint, Origin
 from core.model import SentenceEncoder
 from core.pretrained import weights, write_encoder
 from core.rows import Taxonomy
@@ -33,9 +33,9 @@ class Classifier:
     triggers: list[triggers.Trigger]
 
 
-def describe(point: OperatingPoint) -> dict[str, float]:
+def describe(point: OperatingPoint) -> dict[str, Any]:
     """The operating point as the manifest holds it."""
-    return {"threshold": point.threshold, **vars(point)}
+    return {"threshold": point.threshold, **asdict(point)}
 
 
 def write_classifier(folder: Path, classifier: Classifier, max_length: int, raw: bool = True) -> None:
@@ -87,6 +87,7 @@ def load_classifier(folder: Path, fields: Mapping[str, Any]) -> Classifier:
     parts = {name: LinearHead(raw[f"{name}.weight"].numpy(), raw[f"{name}.bias"].numpy()) for name in heads.HEADS}
     taxonomy = Taxonomy.from_json(json.loads((folder / TAXONOMY).read_text(encoding="utf-8")))
     stored = fields["operating_point"]
-    point = OperatingPoint(stored["logit"], stored["scale"], stored["max_false_positive_rate"])
+    origin = Origin(**stored["origin"]) if stored.get("origin") else None
+    point = OperatingPoint(stored["logit"], stored["scale"], origin)
     learned = list(triggers.TriggerMatcher.open(folder).triggers)
     return Classifier(parts, point, taxonomy, learned)

@@ -31,6 +31,22 @@ class LinearHead:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Which rows chose an operating point, by which rule, and what it gave on them."""
+
+    rule: str
+    """In words, with its numbers: `highest recall with FPR < 0.01 less a margin of 20 %`."""
+    split: str
+    fingerprint: str
+    """Of the rows (`core.rows.fingerprint`)."""
+    rows: int
+    attacks: int
+    f1: float
+    recall: float
+    false_positive_rate: float
+
+
+@dataclass(frozen=True)
 class OperatingPoint:
     """The validated threshold and calibration of the binary logit z: what is served is scale * (z - logit).
 
@@ -41,8 +57,8 @@ class OperatingPoint:
     """The threshold found on validation, as a logit of the raw head."""
     scale: float
     """Platt's slope (Platt 1999) fitted on validation: how steeply the probability leaves 0.5."""
-    max_false_positive_rate: float
-    """The rate it was chosen for."""
+    origin: Origin | None = None
+    """Where it comes from; None only for a point that nothing chose."""
 
     @property
     def threshold(self) -> float:

@@ -33,7 +33,7 @@ def make_classifier(
     """The classifier with its operating point, and its validation scores; embeddings: of the validation rows."""
     rows = corpus.splits["validation"]
     logits = heads["binary"].logits(embeddings)[:, 0]
-    point = fit(logits, rows.labels, config)
+    point = fit(logits, rows.labels, config, corpus.fingerprints["validation"])
     matrix = confusion(rows.labels, logits >= point.logit)
     scores = {
         "validation_f1": matrix.f1,

@@ -17,7 +17,8 @@ from distill.callbacks import Judge, ReportOnSave, StopOnInterrupt
 from distill.classifier import SentenceClassifier
 from distill.trainer import DistillationTrainer
 from distill.training_set import TrainingSet, collate
-from eval.metrics import auroc, confusion, threshold_at_fpr
+from eval.metrics import auroc, confusion
+from eval.operating_point import threshold
 
 
 def optimizer(model: SentenceClassifier, training: Training) -> torch.optim.Optimizer:
@@ -102,8 +103,7 @@ def fit(
 
 def validation_metrics(logits: NDArray[np.float32], labels: NDArray[np.int64], heads: Heads) -> dict[str, float]:
     """F1, recall and FPR at the operating point that these rows give, and AUROC, from the attack logit."""
-    threshold = threshold_at_fpr(labels, logits, heads.max_false_positive_rate, heads.safety_margin)
-    matrix = confusion(labels, logits >= threshold)
+    matrix = confusion(labels, logits >= threshold(logits, labels, heads))
     return {
         "f1": matrix.f1,
         "recall_at_target": matrix.recall,

@@ -21,7 +21,7 @@ from distill.fit_heads import fit_logistic
 from eval.metrics import confusion
 from export import run as export_run
 
-IDENTITY = OperatingPoint(0.0, 1.0, 0.01)
+IDENTITY = OperatingPoint(0.0, 1.0)
 
 
 def experiment(source: Path, output: Path, data: dict[str, list[str]], strength: float = 10.0) -> Experiment:

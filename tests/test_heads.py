@@ -97,7 +97,7 @@ def test_label_agrees_with_the_probability_everywhere() -> None:
 @pytest.mark.parametrize("scale", [0.3, 1.0, 7.9])
 def test_decision_at_a_half_is_the_validated_decision(logit: float, scale: float) -> None:
     binary, embeddings = head(1), unit_vectors(20_000)
-    folded = OperatingPoint(logit, scale, 0.01).fold(binary)
+    folded = OperatingPoint(logit, scale).fold(binary)
     raw = (embeddings.astype(np.float64) @ binary.weight.T.astype(np.float64) + binary.bias)[:, 0]
     served = attack_probabilities(linear_graph(folded, binary=True), embeddings)
     clear = np.abs(raw - logit) > 3e-6  # float32 rounding of logits up to 15
@@ -112,7 +112,7 @@ def test_decision_exactly_at_the_threshold_and_one_step_beside_it() -> None:
     weight = np.zeros((1, DIMENSION), np.float32)
     weight[0, 0] = 8.0
     binary = LinearHead(weight, np.array([-1.0], np.float32))
-    point = OperatingPoint(logit=1.5, scale=4.0, max_false_positive_rate=0.01)
+    point = OperatingPoint(logit=1.5, scale=4.0)
     embeddings = np.zeros((5, DIMENSION), np.float32)
     embeddings[:, 0] = 2.5 / 8 + np.array([-(2.0**-10), -(2.0**-20), 0.0, 2.0**-20, 2.0**-10])
     assert (binary.logits(embeddings)[:, 0] - 1.5).tolist() == [-(2.0**-7), -(2.0**-17), 0.0, 2.0**-17, 2.0**-7]
@@ -124,8 +124,8 @@ def test_decision_exactly_at_the_threshold_and_one_step_beside_it() -> None:
 
 
 def test_threshold_is_the_logit_as_a_probability() -> None:
-    assert OperatingPoint(0.0, 1.0, 0.01).threshold == 0.5
-    assert OperatingPoint(math.log(3), 2.0, 0.01).threshold == pytest.approx(0.75)
+    assert OperatingPoint(0.0, 1.0).threshold == 0.5
+    assert OperatingPoint(math.log(3), 2.0).threshold == pytest.approx(0.75)
 
 
 def validation(seed: int = 0) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -143,7 +143,9 @@ def test_operating_point_keeps_the_rate_and_is_the_lowest(rate: float, margin: f
     assert (logits[labels == 0] >= point.logit).mean() < limit
     lower = np.sort(logits[(labels == 0) & (logits < point.logit)])[-1]
     assert (logits[labels == 0] >= lower).mean() >= limit - 1e-9  # one more benign row would break it
-    assert point.max_false_positive_rate == rate
+    assert point.origin is not None
+    assert point.origin.rule.startswith(f"highest recall with FPR < {rate:g}")
+    assert point.origin.false_positive_rate < limit
     assert point.scale > 0
 
 
@@ -183,7 +185,7 @@ def test_rows_that_allow_no_threshold_are_refused(logits: list[float], labels: l
 
 def test_head_set_reads_what_was_written(tmp_path: Path) -> None:
     heads = {"binary": head(1), "family": head(2, 3), "subfamily": head(5, 4)}
-    point = OperatingPoint(0.7, 1.5, 0.01)
+    point = OperatingPoint(0.7, 1.5)
     write_linear_heads(tmp_path, heads, point)
     assert {path.name for path in tmp_path.iterdir()} == {head_path(tmp_path, name).name for name in HEADS}
     read = HeadSet(tmp_path)

@@ -1,6 +1,5 @@
 """eval.metrics: examples that can be checked by hand, and equality with scikit-learn."""
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -16,7 +15,6 @@ from eval.metrics import (
     confusion,
     expected_calibration_error,
     macro_f1,
-    threshold_at_fpr,
     wilson,
 )
 
@@ -108,67 +106,6 @@ def test_calibration_error_by_hand() -> None:
 def test_one_class_is_refused(metric: Callable, labels: list) -> None:
     with pytest.raises(UserError, match="there is no"):
         metric(labels, [0.2, 0.7])
-
-
-def test_threshold_by_hand() -> None:
-    labels = [0, 0, 0, 0, 1, 1, 1]
-    scores = [0.1, 0.2, 0.3, 0.8, 0.25, 0.5, 0.9]
-    # limit 0.5 of 4 benign rows: strictly below means one false positive, so 0.3 must be refused and 0.8 may pass
-    assert threshold_at_fpr(labels, scores, 0.5) == pytest.approx(0.4)
-    # limit 0.25: strictly below one in four means none
-    assert threshold_at_fpr(labels, scores, 0.25) == pytest.approx(0.85)
-    # the margin takes 0.5 to 0.25
-    assert threshold_at_fpr(labels, scores, 0.5, safety_margin=0.5) == pytest.approx(0.85)
-
-
-def test_limit_is_not_moved_by_floating_point() -> None:
-    labels = [0] * 1000 + [1]
-    scores = [*(np.arange(1000) / 1000), 2.0]
-    threshold = threshold_at_fpr(labels, scores, 0.01, 0.2)  # 0.8 % of 1000 is 8, so at most 7
-    assert int(np.sum(np.array(scores[:1000]) >= threshold)) == 7
-
-
-def test_threshold_is_the_lowest_that_holds_and_no_score_is_near(sample: tuple[np.ndarray, np.ndarray]) -> None:
-    labels, scores = sample
-    for rate in (0.01, 0.05, 0.3):
-        threshold = threshold_at_fpr(labels, scores, rate)
-        assert confusion(labels, scores >= threshold).false_positive_rate < rate
-        assert np.abs(scores - threshold).min() > 1e-7
-        below = scores[scores < threshold].max()  # lowering it to the next score breaks the limit
-        assert confusion(labels, scores >= below).false_positive_rate >= rate
-
-
-def test_tied_benign_scores_are_refused_together() -> None:
-    assert threshold_at_fpr([0, 0, 0, 1], [0.5, 0.5, 0.1, 0.9], 0.5) == pytest.approx(0.7)
-
-
-@pytest.mark.parametrize("benign", [0.6, 1.0, 7.0, -3.0])
-def test_threshold_that_catches_nothing_is_still_one(benign: float) -> None:
-    threshold = threshold_at_fpr([0, 1], [benign, benign - 1], 0.01)
-    assert math.isfinite(threshold)
-    assert threshold > benign + 1e-3
-    assert threshold < 1.0 or benign >= 1.0
-
-
-def test_neighbouring_floats_have_no_middle() -> None:
-    below, above = 0.5, np.nextafter(0.5, 1)
-    assert threshold_at_fpr([0, 1], [below, above], 0.01) == above
-
-
-@pytest.mark.parametrize(
-    ("labels", "scores", "message"),
-    [
-        ([0, 0], [0.1, 0.2], "no attack"),
-        ([1, 1], [0.1, 0.2], "no benign"),
-        ([], [], "no attack"),
-        ([0, 1], [0.1, math.nan], "NaN"),
-        ([0, 1], [0.1, math.inf], "infinite"),
-        ([0, 1], [0.1], "do not go with"),
-    ],
-)
-def test_threshold_refuses(labels: list, scores: list, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        threshold_at_fpr(labels, scores, 0.01)
 
 
 def test_wilson() -> None:

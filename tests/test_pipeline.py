@@ -127,7 +127,7 @@ def rules(tmp_path: Path) -> Pipeline:
         "family": LinearHead(np.array([[0, 0, 0], [0, 1, 0]], np.float32), np.zeros(2, np.float32)),
         "subfamily": LinearHead(np.array([[0, 0, 0], [0, 0, 1], [0, 0, 0]], np.float32), np.zeros(3, np.float32)),
     }
-    write_linear_heads(tmp_path, heads, OperatingPoint(0.0, 1.0, 0.01))
+    write_linear_heads(tmp_path, heads, OperatingPoint(0.0, 1.0))
     triggers.save(tmp_path, [Trigger("x", "PI", 10, 0)])
     return Pipeline(tmp_path, "rules", "none", Fixed(), HeadSet(tmp_path), TAXONOMY)
 

@@ -16,10 +16,16 @@ class Heads(Section):
     """linear: the heads trained with the encoder; logistic: scikit-learn's, fitted on the embeddings."""
     inverse_regularisation: Annotated[float, Field(gt=0.0)] = 10.0
     """scikit-learn's C of the logistic heads."""
+    threshold: Literal["target_fpr", "best_f1", "cost"] = "target_fpr"
+    """How validation chooses the threshold: highest recall under a false-positive rate, highest F1, or least cost."""
     max_false_positive_rate: Rate = 0.01
-    """The validation threshold is the lowest whose false-positive rate stays below this …"""
+    """With `threshold: target_fpr` the threshold is the lowest whose false-positive rate stays below this …"""
     safety_margin: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
     """… reduced by this share, because validation's rate is only an estimate."""
+    false_positive_cost: Annotated[float, Field(gt=0.0)] = 1.0
+    """With `threshold: cost`: what a flagged benign text costs, in any unit …"""
+    false_negative_cost: Annotated[float, Field(gt=0.0)] = 1.0
+    """… and what a missed attack costs, in the same unit."""
 
 
 class Parity(Section):
