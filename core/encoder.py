@@ -22,6 +22,14 @@ PATIENCE = 2.0  # seconds before a progress bar shows
 class Encoder(Protocol):
     """What the pipeline needs of a model."""
 
+    def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
+        """What the model reads of each text, as ids."""
+        ...
+
+    def embed(self, tokens: Sequence[Sequence[int]], width: int | None = None) -> NDArray[np.float32]:
+        """One batch of ids -> (texts, dim), padded to its longest text or to `width` ids."""
+        ...
+
     def encode(self, texts: Sequence[str], batch_size: int = 32) -> NDArray[np.float32]:
         """(texts, dim), each row of length 1, in the order given, computed as the model is served."""
         ...
@@ -50,9 +58,13 @@ class OnnxEncoder:
     def __init__(self, folder: Path, max_length: int, threads: int = 1) -> None:
         self._path = graph_path(folder)
         self._tokenizer = TextTokenizer.open(folder, max_length)
+        self._threads = 0
         self.use_threads(threads)
 
     def use_threads(self, threads: int) -> None:
+        if threads == self._threads:
+            return
+        self._threads = threads
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
@@ -67,13 +79,16 @@ class OnnxEncoder:
         """One text at a time whatever `batch_size` says: dynamic INT8 takes its activation scale over the whole batch
         (onnxruntime issues 8625, 10111), so in company a text would get another embedding than when served.
         """
-        tokens = self._tokenizer.encode(texts)
+        tokens = self.tokenise(texts)
         shown = tqdm(tokens, desc="encoding", unit="text", delay=PATIENCE, leave=False, disable=len(tokens) == 1)
-        rows = [self.encode_ids(*pad([ids])) for ids in shown]
+        rows = [self.embed([ids]) for ids in shown]
         return np.concatenate(rows) if rows else np.zeros((0, 0), np.float32)
 
-    def encode_ids(self, input_ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.float32]:
-        """(batch, tokens) each -> (batch, dim)."""
+    def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
+        return self._tokenizer.encode(texts)
+
+    def embed(self, tokens: Sequence[Sequence[int]], width: int | None = None) -> NDArray[np.float32]:
+        input_ids, mask = pad(tokens, width)
         feed = {"input_ids": input_ids, "attention_mask": mask}
         embedding: NDArray[np.float32] = self._session.run([EMBEDDING_OUTPUT], feed)[0]
         return embedding

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from core.triggers import Trigger, TriggerMatcher
 WARN, BLOCK = 0.5, 0.8  # fixed by the consumers (serving contract); the heads are made to fit
 SURE_FAMILY, SURE_SUBFAMILY = 0.6, 0.5
 SHOWN_TRIGGERS = 5
+STAGES = ("tokenise", "encode", "classify", "post-process")
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class Predictions:
     attack_probability: NDArray[np.float64]  # (texts,)
     family: tuple[str, ...]
     subfamily: tuple[str, ...]
+    family_confidence: NDArray[np.float64]  # (texts,), of the likeliest family, whatever the decision
+    subfamily_confidence: NDArray[np.float64]
 
 
 def decide(scores: HeadScores, taxonomy: Taxonomy) -> Predictions:
@@ -58,7 +61,12 @@ def decide(scores: HeadScores, taxonomy: Taxonomy) -> Predictions:
     best = zip(scores.attack >= WARN, scores.family.argmax(1), scores.subfamily.argmax(1), strict=True)
     benign = (taxonomy.benign_family, taxonomy.benign_subfamily)
     said = [(taxonomy.families[f], taxonomy.subfamilies[s]) if attack else benign for attack, f, s in best]
-    return Predictions(scores.attack, tuple(family for family, _ in said), tuple(sub for _, sub in said))
+    confidence = (np.asarray(part.max(1), np.float64) for part in (scores.family, scores.subfamily))
+    return Predictions(scores.attack, tuple(family for family, _ in said), tuple(sub for _, sub in said), *confidence)
+
+
+def untimed(stage: str) -> None:
+    """What a call tells of its stages when nobody times it: nothing."""
 
 
 class Pipeline:
@@ -89,12 +97,22 @@ class Pipeline:
     def classify(self, texts: Sequence[str], batch_size: int = 32) -> Predictions:
         """Scores and decisions alone, for many texts."""
         if not texts:
-            return Predictions(np.zeros(0), (), ())
+            return Predictions(np.zeros(0), (), (), np.zeros(0), np.zeros(0))
         return decide(self.score(self.encoder.encode(texts, batch_size)), self._taxonomy)
 
-    def __call__(self, text: str) -> Decision:
-        """One text to its whole decision."""
-        scores = self.score(self.encoder.encode([text]))
+    def __call__(self, text: str, lap: Callable[[str], None] = untimed) -> Decision:
+        """One text to its whole decision; `lap` is told each of `STAGES` when it is over, for whoever times them."""
+        tokens = self.encoder.tokenise([text])
+        lap(STAGES[0])
+        embedding = self.encoder.embed(tokens)
+        lap(STAGES[1])
+        scores = self.score(embedding)
+        lap(STAGES[2])
+        decision = self._decision(text, scores)
+        lap(STAGES[3])
+        return decision
+
+    def _decision(self, text: str, scores: HeadScores) -> Decision:
         attack = float(scores.attack[0])
         is_attack = attack >= WARN
         family, subfamily = int(scores.family[0].argmax()), int(scores.subfamily[0].argmax())

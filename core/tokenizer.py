@@ -57,9 +57,9 @@ class TextTokenizer:
         return hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()
 
 
-def pad(ids: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Right-pads to the longest text: (input_ids, attention_mask), each (texts, tokens) int64."""
-    width = max((len(row) for row in ids), default=0)
+def pad(ids: Sequence[Sequence[int]], width: int | None = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Right-pads to the longest text, or to `width`: (input_ids, attention_mask), each (texts, tokens) int64."""
+    width = max((len(row) for row in ids), default=0) if width is None else width
     input_ids = np.full((len(ids), width), PAD_ID, dtype=np.int64)
     mask = np.zeros((len(ids), width), dtype=np.int64)
     for index, row in enumerate(ids):

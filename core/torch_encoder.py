@@ -34,15 +34,22 @@ class TorchEncoder:
     def dimension(self) -> int:
         return self.model.spec.embedding_size if self.model.projection is not None else self.model.spec.hidden_size
 
+    def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
+        return self.tokenizer.encode(texts)
+
     @torch.inference_mode()
+    def embed(self, tokens: Sequence[Sequence[int]], width: int | None = None) -> NDArray[np.float32]:
+        input_ids, mask = (torch.from_numpy(array) for array in pad(tokens, width))
+        embedding: NDArray[np.float32] = self.model(input_ids, mask).sentence_embedding.float().numpy()
+        return embedding
+
     def encode(self, texts: Sequence[str], batch_size: int = 32) -> NDArray[np.float32]:
         """(texts, dim) float32, L2-normalised, in the order given; batches of like length, so little is padded."""
-        ids = self.tokenizer.encode(texts)
+        ids = self.tokenise(texts)
         embeddings = np.zeros((len(ids), self.dimension), np.float32)
         order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
         starts = range(0, len(order), batch_size)
         for start in tqdm(starts, desc="encoding", unit="batch", delay=PATIENCE, leave=False, disable=len(starts) == 1):
             chosen = order[start : start + batch_size]
-            input_ids, mask = (torch.from_numpy(array) for array in pad([ids[index] for index in chosen]))
-            embeddings[chosen] = self.model(input_ids, mask).sentence_embedding.float().numpy()
+            embeddings[chosen] = self.embed([ids[index] for index in chosen])
         return embeddings

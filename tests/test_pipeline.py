@@ -22,7 +22,7 @@ from core.data import Corpus
 from core.encoder import OnnxEncoder
 from core.errors import UserError
 from core.heads import HeadSet, LinearHead, OperatingPoint, write_linear_heads
-from core.pipeline import Decision, Pipeline, decide, open_pipeline
+from core.pipeline import STAGES, Decision, Pipeline, decide, open_pipeline
 from core.precision import running_dtype
 from core.pretrained import load_encoder
 from core.rows import Rows, Taxonomy
@@ -106,14 +106,26 @@ def test_triggers_are_shown(torch_pipeline: Pipeline) -> None:
     assert '"ignore all previous" stood in 16 attacks among 16 training texts (PI)' in decision.why_it_hit
 
 
+def test_a_call_tells_its_stages_in_order(pipeline: Pipeline) -> None:
+    heard: list[str] = []
+    assert pipeline("What is a garden?", heard.append) == pipeline("What is a garden?")
+    assert tuple(heard) == STAGES
+
+
 # --- the rules, by hand --------------------------------------------------------------------------------------------
 
 
 class Fixed:
     """An encoder that reads the embedding out of the text."""
 
+    def tokenise(self, texts: Sequence[str]) -> list[list[float]]:
+        return [json.loads(text) for text in texts]
+
+    def embed(self, tokens: list[list[float]], width: int | None = None) -> NDArray[np.float32]:
+        return np.array(tokens, np.float32)
+
     def encode(self, texts: Sequence[str], batch_size: int = 32) -> NDArray[np.float32]:
-        return np.array([json.loads(text) for text in texts], np.float32)
+        return self.embed(self.tokenise(texts))
 
     def use_threads(self, threads: int) -> None:
         pass
