@@ -41,23 +41,46 @@ def run(
     `flags` are switches (name to help; `dry-run` arrives as `arguments.dry_run`), `sections` the configuration keys
     that `--help` explains, `statuses` the meanings of the numbers that `work` returns.
     """
+    parser = _parser(module, purpose, sections, flags, examples, statuses)
+
+    def with_experiment(arguments: argparse.Namespace) -> int:
+        experiment = load(arguments.config, arguments.overrides)
+        if needs_checkpoint and experiment.checkpoint is None:
+            raise UserError(f"{module} reads a checkpoint: add checkpoint=FOLDER to the command")
+        return work(experiment, arguments)
+
+    _exit(parser, with_experiment, resumes="resume" in flags)
+
+
+def run_on_files(
+    work: Callable[[argparse.Namespace], int],
+    *,
+    module: str,
+    purpose: str,
+    declare: Callable[[argparse.ArgumentParser], object],
+    examples: Sequence[str] = (),
+    statuses: Mapping[int, str] = {},
+) -> NoReturn:
+    """The same door for what needs no experiment, only files that others wrote: `declare` adds the arguments."""
+    parser = _bare_parser(module, purpose, _epilog(examples, statuses))
+    declare(parser)
+    _exit(parser, work, resumes=False)
+
+
+def _exit(parser: argparse.ArgumentParser, work: Callable[[argparse.Namespace], int], resumes: bool) -> NoReturn:
+    """Exit with what `work` returns, or with a sentence and a status instead of a traceback."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # `… | tee log` shows each line at once
-    parser = _parser(module, purpose, sections, flags, examples, {**STATUSES, **statuses})
     try:
         try:
-            arguments = parser.parse_intermixed_args()  # plain parse_args refuses `a=1 --resume b=2`
-            experiment = load(arguments.config, arguments.overrides)
-            if needs_checkpoint and experiment.checkpoint is None:
-                raise UserError(f"{module} reads a checkpoint: add checkpoint=FOLDER to the command")
-            status = work(experiment, arguments)
+            status = work(parser.parse_intermixed_args())  # plain parse_args refuses `a=1 --resume b=2`
         finally:
             sys.stdout.flush()  # a closed pipe must show here, not in the interpreter's last breath
     except UserError as error:
         status = 2
         print(f"error: {error}", file=sys.stderr)
     except KeyboardInterrupt:
-        remedy = "; run the same command with --resume to continue" if "resume" in flags else ""
+        remedy = "; run the same command with --resume to continue" if resumes else ""
         print(f"interrupted{remedy}", file=sys.stderr)
         status = 130
     except BrokenPipeError:  # as in `… | head`: what was to be read was read
@@ -67,8 +90,7 @@ def run(
         if error.errno not in REFUSED:
             raise
         where = f": {error.filename}" if error.filename else ""
-        remedy = "mend that or choose another folder with output=FOLDER"
-        print(f"error: {error.strerror}{where}; {remedy}", file=sys.stderr)
+        print(f"error: {error.strerror}{where}; mend that or choose another folder", file=sys.stderr)
         status = 2
     sys.exit(status)
 
@@ -81,21 +103,29 @@ def _parser(
     examples: Sequence[str],
     statuses: Mapping[int, str],
 ) -> argparse.ArgumentParser:
-    epilog = ["examples:", *(f"  {example}" for example in examples), ""] if examples else []
-    epilog += ["exit statuses:", *(f"  {status:3}  {meaning}" for status, meaning in sorted(statuses.items())), ""]
-    epilog += ["configuration keys:", *(line for section in sections for line in _explain(section))]
-    parser = argparse.ArgumentParser(
+    keys_read = ["configuration keys:", *(line for section in sections for line in _explain(section))]
+    parser = _bare_parser(module, purpose, [*_epilog(examples, statuses), *keys_read])
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the experiment, a YAML file")
+    for name, text in flags.items():
+        parser.add_argument(f"--{name}", action="store_true", help=text.replace("%", "%%"))
+    parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="replaces a value of the file")
+    return parser
+
+
+def _bare_parser(module: str, purpose: str, epilog: Sequence[str]) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(
         prog=f"python -m {module}",
         description=purpose,
         epilog="\n".join(epilog),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the experiment, a YAML file")
-    for name, text in flags.items():
-        parser.add_argument(f"--{name}", action="store_true", help=text.replace("%", "%%"))
-    parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="replaces a value of the file")
-    return parser
+
+
+def _epilog(examples: Sequence[str], statuses: Mapping[int, str]) -> list[str]:
+    lines = ["examples:", *(f"  {example}" for example in examples), ""] if examples else []
+    known = sorted({**STATUSES, **statuses}.items())
+    return [*lines, "exit statuses:", *(f"  {status:3}  {meaning}" for status, meaning in known), ""]
 
 
 def _explain(section: str) -> list[str]:
