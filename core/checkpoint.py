@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from core import heads, manifest, triggers
+from core import head_graph, heads, manifest, triggers
 from core.folders import new_folder, write_json
 from core.heads import LinearHead, OperatingPoint, Origin
 from core.model import SentenceEncoder
@@ -40,7 +40,7 @@ def describe(point: OperatingPoint) -> dict[str, Any]:
 
 def write_classifier(folder: Path, classifier: Classifier, max_length: int, raw: bool = True) -> None:
     """Writes the served heads, labels, triggers and metadata, and with `raw` the heads that training goes on from."""
-    heads.write_linear_heads(folder, classifier.heads, classifier.point)
+    head_graph.write_linear_heads(folder, classifier.heads, classifier.point)
     raw_weights = {
         # scikit-learn hands over column-major coefficients, which safetensors refuses
         f"{name}.{part}": torch.from_numpy(np.ascontiguousarray(getattr(head, part)))

@@ -51,7 +51,7 @@ def check_rows(records: Iterable[Record], split: str, data: Data, columns: Colum
 
 
 def _refuse_missing_columns(file: str, present: Sequence[str], columns: Columns) -> None:
-    for role, name in columns.model_dump().items():
+    for role, name in columns.model_dump(exclude={"source_until"}).items():
         if name is not None and name not in present:
             by_lower = {column.lower(): column for column in present}
             near = [by_lower[close] for close in difflib.get_close_matches(name.lower(), by_lower, 1)]
@@ -90,6 +90,8 @@ def _check(record: Record, raw: Mapping[str, object], data: Data, columns: Colum
     if not group:
         return Fault("no group", f"{columns.group} is empty")
     source = _name(raw.get(columns.source)) if columns.source is not None else ""
+    if columns.source_until is not None:
+        source = source.partition(columns.source_until)[0].strip()
     return Row(text, label, family, subfamily, group, source or record.origin, key, record.location)
 
 

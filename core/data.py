@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -47,53 +47,58 @@ class Corpus:
 
 
 def load(data: Data, seed: int, splits: Sequence[str] = ("train", "validation")) -> Corpus:
-    """The splits asked for, checked; the files of `data.test` are opened only where "test" is among them.
+    """The splits asked for, checked; files of `data.test` and `data.extra` are opened only where they are among them.
 
-    Train and validation are read whatever is asked for, so that leaks are looked for each time.
+    Train and validation are read whatever is asked for, so that leaks are looked for each time. A set of
+    `data.extra` is read beside any of the three ways to give the splits.
 
     Raises:
         UserError: a split that the configuration does not give, a file that cannot be read, and what
             `on_bad_row`, `on_conflict` and `on_leak` refuse.
     """
-    given = [name for name in SPLITS if data.synthetic or data.pool or getattr(data, name)]
+    pooled = data.synthetic or bool(data.pool)
+    given = [name for name in SPLITS if pooled or getattr(data, name)]
     for name in splits:
-        if name not in given:
-            raise UserError(f"the configuration gives no {name} rows, only {', '.join(given)}: add `data.{name}`")
+        if name not in given and name not in data.extra:
+            key = name if name in SPLITS else f"extra.{name}"
+            known = ", ".join([*given, *data.extra])
+            raise UserError(f"the configuration gives no {name} rows, only {known}: add `data.{key}`")
+    reading = ["pool"] if pooled else [name for name in given if name != "test" or "test" in splits]
+    reading += [name for name in data.extra if name in splits]
     faults = DataFaults()
-    if data.synthetic or data.pool:
-        pool = _clean({"pool": _pool_rows(data, seed, faults)}, data, faults)["pool"]
+    parts = _clean({name: _usable(name, data, seed, faults) for name in reading}, data, faults)
+    if pooled:
         shares = {
             "train": 1.0 - data.validation_share - data.test_share,
             "validation": data.validation_share,
             "test": data.test_share,
         }
-        parts = split_by_group(pool, shares, seed)
-    else:
-        reading = [name for name in given if name != "test" or "test" in splits]
-        parts = {name: check_rows(_records(data, name), name, data, data.columns, faults) for name in reading}
-        parts = without_leaks(_clean(parts, data, faults), faults)
-        if data.on_leak == "refuse":
-            faults.refuse(
-                ["leak"],
-                "texts or groups stand in two splits",
-                "Remove them from one, or set data.on_leak=drop to keep them in train, else in validation",
-            )
+        parts = {**split_by_group(parts.pop("pool"), shares, seed), **parts}
+    parts = without_leaks(parts, faults)
+    if data.on_leak == "refuse":
+        faults.refuse(
+            ["leak"],
+            "texts or groups stand in two splits",
+            "Remove them from one, or set data.on_leak=drop to keep them in train, else in validation, else in test",
+        )
     chosen = {name: _rows(parts[name], name, data.max_rows, seed) for name in splits}
     return Corpus(chosen, {name: fingerprint(rows) for name, rows in chosen.items()}, data.synthetic, faults)
 
 
-def _records(data: Data, split: str) -> Iterable[Record]:
-    return chain.from_iterable(read(source) for source in getattr(data, split))
+def _usable(name: str, data: Data, seed: int, faults: DataFaults) -> list[Row]:
+    """The rows of a split, the pool or a set of `data.extra` that pass the checks of single rows."""
+    if name == "pool" and data.synthetic:
+        return check_rows(_generated(seed), name, data, SYNTHETIC_COLUMNS, faults)
+    sources = data.extra[name] if name in data.extra else getattr(data, name)
+    return check_rows(chain.from_iterable(map(read, sources)), name, data, data.columns, faults)
 
 
-def _pool_rows(data: Data, seed: int, faults: DataFaults) -> list[Row]:
-    if not data.synthetic:
-        return check_rows(_records(data, "pool"), "pool", data, data.columns, faults)
-    # Imported here: only this branch needs the generator and its templates.
+def _generated(seed: int) -> Iterator[Record]:
+    # Imported here: only the synthetic corpus needs the generator and its templates.
     from core.corpus.generate import generate
 
-    records = (Record("synthetic", f"synthetic:{number}", row) for number, row in enumerate(generate(seed), 1))
-    return check_rows(records, "pool", data, SYNTHETIC_COLUMNS, faults)
+    for number, row in enumerate(generate(seed), 1):
+        yield Record("synthetic", f"synthetic:{number}", row)
 
 
 def _clean(parts: dict[str, list[Row]], data: Data, faults: DataFaults) -> dict[str, list[Row]]:
@@ -118,6 +123,8 @@ def _drawn(rows: Sequence[Row], count: int, seed: Sequence[int]) -> np.ndarray:
 def _rows(rows: Sequence[Row], split: str, max_rows: int | None, seed: int) -> Rows:
     if not rows:
         raise UserError(f"{split} has no usable rows: give it more, or look at what was dropped (data.on_* = refuse)")
-    taken = rows if max_rows is None else [rows[i] for i in _drawn(rows, max_rows, (seed, SPLITS.index(split)))]
+    # No two share a stream: the first byte of a name is never as small as a position.
+    stream = (SPLITS.index(split),) if split in SPLITS else tuple(split.encode())
+    taken = rows if max_rows is None else [rows[i] for i in _drawn(rows, max_rows, (seed, *stream))]
     texts, values, families, subfamilies, groups, sources, _, _ = zip(*taken, strict=True)
     return Rows(texts, np.array(values, dtype=np.int64), families, subfamilies, groups, sources)

@@ -32,6 +32,15 @@ class EncoderSpec:
         return self.projection or self.hidden_size
 
 
+@dataclass(frozen=True)
+class Projections:
+    """Queries, keys and values of one layer, all heads side by side; (batch, tokens, heads * head size) each."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+
+
 class SelfAttention(nn.Module):
     """Multi-head attention with MPNet's additive relative-position bias; parameter names as in transformers."""
 
@@ -46,16 +55,30 @@ class SelfAttention(nn.Module):
         self.o = nn.Linear(width, spec.hidden_size)
         self.dropout = spec.dropout
 
-    def forward(self, hidden: Tensor, bias: Tensor) -> Tensor:
+    def project(self, hidden: Tensor) -> Projections:
+        """hidden: (batch, tokens, hidden)."""
+        return Projections(self.q(hidden), self.k(hidden), self.v(hidden))
+
+    def _split(self, projected: Tensor, batch: int, tokens: int) -> Tensor:
+        """(batch, tokens, heads * size) -> (batch, heads, tokens, size)"""
+        return projected.view(batch, tokens, self.heads, self.head_size).transpose(1, 2)
+
+    def _scores(self, query: Tensor, key: Tensor, bias: Tensor) -> Tensor:
+        return (query * self.head_size**-0.5) @ key.transpose(-1, -2) + bias
+
+    def scores(self, projections: Projections, bias: Tensor) -> Tensor:
+        """What the softmax over keys is taken of: (batch, heads, tokens, tokens)."""
+        batch, tokens, _ = projections.query.shape
+        query, key = (self._split(part, batch, tokens) for part in (projections.query, projections.key))
+        return self._scores(query, key, bias)
+
+    def forward(self, hidden: Tensor, bias: Tensor, projections: Projections | None = None) -> Tensor:
+        """projections: those of `hidden`, where the caller already has them."""
         batch, tokens, _ = hidden.shape
-
-        def split(projected: Tensor) -> Tensor:  # (batch, tokens, heads * size) -> (batch, heads, tokens, size)
-            return projected.view(batch, tokens, self.heads, self.head_size).transpose(1, 2)
-
-        query, key, value = split(self.q(hidden)), split(self.k(hidden)), split(self.v(hidden))
+        given = projections or self.project(hidden)
+        query, key, value = (self._split(part, batch, tokens) for part in (given.query, given.key, given.value))
         if torch.jit.is_tracing():  # plain operators: the exporter writes the fused one with shape arithmetic around it
-            scores = (query * self.head_size**-0.5) @ key.transpose(-1, -2) + bias  # (batch, heads, tokens, tokens)
-            mixed = torch.softmax(scores, dim=-1) @ value
+            mixed = torch.softmax(self._scores(query, key, bias), dim=-1) @ value
         else:
             dropout = self.dropout if self.training else 0.0
             mixed = functional.scaled_dot_product_attention(query, key, value, bias.to(query.dtype), dropout)
@@ -71,8 +94,8 @@ class Attention(nn.Module):
         self.LayerNorm = nn.LayerNorm(spec.hidden_size, eps=spec.layer_norm_eps)
         self.dropout = nn.Dropout(spec.dropout)
 
-    def forward(self, hidden: Tensor, bias: Tensor) -> Tensor:
-        return self.LayerNorm(hidden + self.dropout(self.attn(hidden, bias)))
+    def forward(self, hidden: Tensor, bias: Tensor, projections: Projections | None = None) -> Tensor:
+        return self.LayerNorm(hidden + self.dropout(self.attn(hidden, bias, projections)))
 
 
 class Dense(nn.Module):
@@ -104,8 +127,8 @@ class Layer(nn.Module):
         self.intermediate = Dense(spec.hidden_size, spec.intermediate_size)
         self.output = FeedForwardOutput(spec)
 
-    def forward(self, hidden: Tensor, bias: Tensor) -> Tensor:
-        attended = self.attention(hidden, bias)
+    def forward(self, hidden: Tensor, bias: Tensor, projections: Projections | None = None) -> Tensor:
+        attended = self.attention(hidden, bias, projections)
         return self.output(functional.gelu(self.intermediate.dense(attended)), attended)
 
 

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.layers import FIRST_POSITION, Embeddings, EncoderSpec, Layer
+from core.layers import FIRST_POSITION, Embeddings, EncoderSpec, Layer, Projections
 
-__all__ = ["FIRST_POSITION", "EncoderSpec", "SentenceEncoder", "build", "unfilled"]
+__all__ = ["FIRST_POSITION", "EncoderSpec", "Projections", "SentenceEncoder", "build", "unfilled"]
+
+
+@dataclass(frozen=True)
+class Inside:
+    """What happens within one layer."""
+
+    projections: Projections
+    scores: Tensor | None  # (batch, heads, tokens, tokens) before the softmax over keys, when asked for
 
 
 @dataclass(frozen=True)
@@ -21,6 +30,7 @@ class EncoderOutput:
     last_hidden_state: Tensor  # (batch, tokens, hidden)
     sentence_embedding: Tensor  # (batch, embedding), L2-normalised, at least FP32
     hidden_states: tuple[Tensor, ...] = ()  # layers + 1 of (batch, tokens, hidden), when asked for
+    inside: Mapping[int, Inside] = field(default_factory=dict)  # by layer, from 1 as in hidden_states, when asked for
 
 
 def relative_position_buckets(reach: int, buckets: int, max_distance: int = 128) -> Tensor:
@@ -69,12 +79,19 @@ class Transformer(nn.Module):
         hidden = (1.0 - attention_mask[:, None, None, :].to(relative.dtype)) * torch.finfo(relative.dtype).min
         return relative[None] + hidden
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, projections: Collection[int] = (), scores: Collection[int] = ()
+    ) -> tuple[tuple[Tensor, ...], dict[int, Inside]]:
         bias = self.bias(attention_mask)
-        states = [self.embeddings(input_ids)]
-        for layer in self.encoder.layer:
-            states.append(layer(states[-1], bias))
-        return tuple(states)
+        states, inside = [self.embeddings(input_ids)], dict[int, Inside]()
+        for number, layer in enumerate(self.encoder.layer, 1):
+            projected = None
+            if number in projections or number in scores:
+                attention = layer.attention.attn
+                projected = attention.project(states[-1])
+                inside[number] = Inside(projected, attention.scores(projected, bias) if number in scores else None)
+            states.append(layer(states[-1], bias, projected))
+        return tuple(states), inside
 
 
 class SentenceEncoder(nn.Module):
@@ -90,10 +107,21 @@ class SentenceEncoder(nn.Module):
     def dtype(self) -> torch.dtype:
         return self.transformer.embeddings.word_embeddings.weight.dtype
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, hidden_states: bool = False) -> EncoderOutput:
-        """input_ids, attention_mask: (batch, tokens) int64, padded on the right."""
-        states = self.transformer(input_ids, attention_mask)
-        return EncoderOutput(states[-1], self.pool(states[-1], attention_mask), states if hidden_states else ())
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        hidden_states: bool = False,
+        projections: Collection[int] = (),
+        scores: Collection[int] = (),
+    ) -> EncoderOutput:
+        """input_ids, attention_mask: (batch, tokens) int64, padded on the right.
+
+        projections, scores: the layers, from 1, of which `inside` holds queries, keys and values; and these with scores.
+        """
+        states, inside = self.transformer(input_ids, attention_mask, projections, scores)
+        embedding = self.pool(states[-1], attention_mask)
+        return EncoderOutput(states[-1], embedding, states if hidden_states else (), inside)
 
     def pool(self, last: Tensor, attention_mask: Tensor) -> Tensor:
         """Masked mean, projection, L2-normalisation: (batch, tokens, hidden) -> (batch, embedding), at least FP32."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -73,12 +73,20 @@ class Pipeline:
     """A checkpoint or serving folder, ready to classify."""
 
     def __init__(
-        self, folder: Path, model_id: str, precision: str, encoder: Encoder, heads: HeadSet, taxonomy: Taxonomy
+        self,
+        folder: Path,
+        model_id: str,
+        precision: str,
+        encoder: Encoder,
+        heads: HeadSet,
+        taxonomy: Taxonomy,
+        described: Mapping[str, Any] | None = None,
     ) -> None:
         self.folder = folder
         self.model_id = model_id
         self.precision = precision
         self.encoder = encoder
+        self.described = described or {}  # the fields of its manifest
         self._heads = heads
         self._taxonomy = taxonomy
         self._triggers = TriggerMatcher.open(folder)
@@ -158,7 +166,7 @@ def _reasons(
 
 
 def open_pipeline(folder: Path) -> Pipeline:
-    """Verifies every hash and opens a checkpoint (PyTorch) or a serving folder (ONNX, without importing torch)."""
+    """Verifies every hash and opens a checkpoint (PyTorch; lexical or ONNX, without importing torch)."""
     verified = manifest.read(folder)
     taxonomy = Taxonomy.from_json(json.loads((folder / "taxonomy.json").read_text(encoding="utf-8")))
     heads = HeadSet(folder)
@@ -178,11 +186,16 @@ def open_pipeline(folder: Path) -> Pipeline:
             model = in_running_type(model)
             precision = " run as ".join(dict.fromkeys(str(dtype)[6:] for dtype in (stored, model.dtype)))
             encoder = TorchEncoder(model, TextTokenizer.open(folder, verified.max_length))
+        case "lexical":
+            from core.lexical import LexicalEncoder  # local: the others do without
+
+            encoder = LexicalEncoder.open(folder, verified.max_length)
+            precision = "TF-IDF float32"
         case other:
-            raise UserError(f"{folder}: unknown kind {other!r} in {manifest.NAME}; expected torch or onnx")
+            raise UserError(f"{folder}: unknown kind {other!r} in {manifest.NAME}; expected torch, onnx or lexical")
     if not heads.dimension == encoder.dimension == verified.fields["embedding_dim"]:
         raise UserError(
             f"{folder}: the heads take {heads.dimension} dimensions, the encoder gives {encoder.dimension}, the"
             f" manifest says {verified.fields['embedding_dim']}; they belong to different models"
         )
-    return Pipeline(folder, verified.name, precision, encoder, heads, taxonomy)
+    return Pipeline(folder, verified.name, precision, encoder, heads, taxonomy, verified.fields)

@@ -10,7 +10,7 @@ from core.checks import Row
 from core.faults import DataFaults
 
 # Of rows that leak, the first split here keeps its own: training never opens test, so what a model learnt cannot be
-# taken back; the later measurement gives the row up instead.
+# taken back; the later measurement gives the row up instead. Any further set comes after these.
 PRECEDENCE = ("train", "validation", "test")
 Stratum = tuple[int, str, str]  # label, family, sub-family
 
@@ -62,11 +62,15 @@ def split_by_group(rows: Sequence[Row], shares: Mapping[str, float], seed: int) 
 
 
 def without_leaks(splits: Mapping[str, Sequence[Row]], faults: DataFaults) -> dict[str, list[Row]]:
-    """Rows whose text or group already stands in a split that `PRECEDENCE` names earlier are taken out."""
+    """Rows whose text or group already stands in a split that `PRECEDENCE` names earlier are taken out.
+
+    Sets that `PRECEDENCE` does not name come last and are not compared with each other: nothing is learnt or chosen
+    on them, and what one holds must not depend on which others were read beside it.
+    """
     texts: dict[str, tuple[str, str]] = {}  # key -> split and location of a row that stays
     groups: dict[str, tuple[str, str]] = {}
     kept: dict[str, list[Row]] = {}
-    for split in PRECEDENCE:
+    for split in (*PRECEDENCE, *(name for name in splits if name not in PRECEDENCE)):
         kept[split] = []
         for row in splits.get(split, ()):
             what, (other, location) = "text", texts.get(row.key, ("", ""))
@@ -76,7 +80,7 @@ def without_leaks(splits: Mapping[str, Sequence[Row]], faults: DataFaults) -> di
                 faults.add(split, "leak", f"{row.location} ({split}) has the {what} of {location} ({other})")
             else:
                 kept[split].append(row)
-        for row in kept[split]:
+        for row in kept[split] if split in PRECEDENCE else ():
             texts.setdefault(row.key, (split, row.location))
             groups.setdefault(row.group, (split, row.location))
     return {split: kept[split] for split in splits}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from core.heads import LinearHead
 from core.model import SentenceEncoder
 from core.rows import Taxonomy
+from distill.token_states import Layers, TokenStates, encode
 
 
 @dataclass(frozen=True)
@@ -69,31 +70,21 @@ class ClassifierOutput:
 
     embedding: Tensor  # (batch, dim)
     logits: Logits
-    hidden: Tensor | None  # (layers, batch, tokens, teacher width): the states asked for, mapped
+    tokens: TokenStates = TokenStates()  # those asked for, hidden states mapped to the teacher's width
 
 
 class SentenceClassifier(nn.Module):
-    """What the trainer trains; with `hidden_layers` also a learned map of these states to the teacher's width."""
+    """What the trainer trains; with `teacher_width` also a learned map of hidden states to that width."""
 
-    def __init__(
-        self,
-        encoder: SentenceEncoder,
-        heads: TorchHeads,
-        hidden_layers: tuple[int, ...] = (),
-        teacher_width: int | None = None,
-    ) -> None:
+    def __init__(self, encoder: SentenceEncoder, heads: TorchHeads, teacher_width: int | None = None) -> None:
         super().__init__()
         self.encoder = encoder
         self.heads = heads
-        self.hidden_layers = hidden_layers  # counted from 1, as in hidden_states
-        self.hidden_map = (
-            nn.Linear(encoder.spec.hidden_size, teacher_width) if hidden_layers and teacher_width else None
-        )
+        self.hidden_map = nn.Linear(encoder.spec.hidden_size, teacher_width) if teacher_width else None
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> ClassifierOutput:
-        """input_ids, attention_mask: (batch, tokens)."""
-        output = self.encoder(input_ids, attention_mask, hidden_states=self.hidden_map is not None)
-        mapped = None
-        if self.hidden_map is not None:
-            mapped = self.hidden_map(torch.stack([output.hidden_states[layer] for layer in self.hidden_layers]))
-        return ClassifierOutput(output.sentence_embedding, self.heads(output.sentence_embedding), mapped)
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, layers: Layers = Layers()) -> ClassifierOutput:
+        """input_ids, attention_mask: (batch, tokens); layers: of which token-level states are asked for."""
+        output, states = encode(self.encoder, input_ids, attention_mask, layers)
+        if states.hidden is not None and self.hidden_map is not None:
+            states = replace(states, hidden=self.hidden_map(states.hidden))
+        return ClassifierOutput(output.sentence_embedding, self.heads(output.sentence_embedding), states)

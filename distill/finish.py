@@ -7,18 +7,24 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from core import triggers
-from core.checkpoint import Classifier
+from core.checkpoint import Classifier, describe
 from core.data import Corpus
 from core.heads import HeadScores, LinearHead, OperatingPoint
 from core.pipeline import decide
+from core.provenance import hardware, timestamp
 from core.rows import Taxonomy
 from core.schema import Evaluation, Heads
-from eval.evaluator import accuracy_report
+from eval.evaluator import threshold_of
+from eval.judge import Measured, judge
+from eval.kept import Kept
 from eval.metrics import confusion
 from eval.operating_point import fit
 from eval.report import write
+from eval.resources import weigh
+from eval.schema import Hardware
 
 
 def served_probability(logits: NDArray[np.float32], point: OperatingPoint) -> NDArray[np.float64]:
@@ -28,7 +34,11 @@ def served_probability(logits: NDArray[np.float32], point: OperatingPoint) -> ND
 
 
 def make_classifier(
-    heads: Mapping[str, LinearHead], embeddings: NDArray[np.float32], corpus: Corpus, taxonomy: Taxonomy, config: Heads
+    heads: Mapping[str, LinearHead],
+    embeddings: NDArray[np.float32] | csr_array,
+    corpus: Corpus,
+    taxonomy: Taxonomy,
+    config: Heads,
 ) -> tuple[Classifier, dict[str, float]]:
     """The classifier with its operating point, and its validation scores; embeddings: of the validation rows."""
     rows = corpus.splits["validation"]
@@ -56,15 +66,17 @@ def step_report(
     """Writes a step checkpoint's validation report from the logits of the validation that just ran; no latency."""
     binary, family, subfamily = logits
     rows = corpus.splits["validation"]
-    scores = HeadScores(served_probability(binary, fit(binary, rows.labels, heads)), family, subfamily)
-    report = accuracy_report(
-        f"{folder.parent.name}/{folder.name}",
-        folder,
-        rows,
-        decide(scores, taxonomy),
-        evaluation,
+    point = fit(binary, rows.labels, heads, corpus.fingerprints["validation"])
+    scores = HeadScores(served_probability(binary, point), family, subfamily)
+    measured = Measured(
+        model_id=f"{folder.parent.name}/{folder.name}",
+        timestamp=timestamp(),
+        hardware=Hardware.model_validate(hardware()),
         split="validation",
         synthetic=corpus.synthetic,
         provenance=provenance,
+        resources=weigh(folder),
+        threshold=threshold_of({"operating_point": describe(point)}),
     )
-    write(report, folder)
+    kept = Kept(rows, decide(scores, taxonomy))
+    write(judge(kept, measured, evaluation, int(str(provenance.get("seed", 0)))), folder)

@@ -18,7 +18,8 @@ from core.pretrained import load_encoder
 from core.tokenizer import TextTokenizer, pad
 from core.torch_encoder import TorchEncoder, in_running_type
 from distill.cache import TargetCache
-from distill.training_set import HiddenSource
+from distill.token_states import Layers, TokenStates, encode
+from distill.training_set import TokenSource
 
 SHARD_TEXTS = 1024
 
@@ -121,26 +122,26 @@ def cache_targets(
     return cache
 
 
-def cached_states(cache: TargetCache, texts: Sequence[str]) -> HiddenSource:
-    """Token-level targets read from the cache."""
+def cached_states(cache: TargetCache, texts: Sequence[str]) -> TokenSource:
+    """Hidden states read from the cache, of the layers it was made for."""
 
-    def states(rows: Sequence[int], input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def states(rows: Sequence[int], input_ids: torch.Tensor, mask: torch.Tensor, layers: Layers) -> TokenStates:
+        assert layers.hidden == cache.layers
         blocks = [cache.hidden(texts[row]) for row in rows]  # each (layers, tokens, hidden)
-        layers, _, hidden = blocks[0].shape
-        padded = np.zeros((layers, len(rows), input_ids.shape[1], hidden), np.float16)
+        count, _, hidden = blocks[0].shape
+        padded = np.zeros((count, len(rows), input_ids.shape[1], hidden), np.float16)
         for place, block in enumerate(blocks):
             padded[:, place, : block.shape[1]] = block
-        return torch.from_numpy(padded)
+        return TokenStates(hidden=torch.from_numpy(padded).to(input_ids.device))
 
     return states
 
 
-def live_states(teacher: Teacher, layers: Sequence[int]) -> HiddenSource:
-    """Token-level targets from a teacher pass in every step."""
+def live_states(teacher: Teacher) -> TokenSource:
+    """Token-level targets from a teacher pass in every step that asks for some."""
 
-    def states(rows: Sequence[int], input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def states(rows: Sequence[int], input_ids: torch.Tensor, mask: torch.Tensor, layers: Layers) -> TokenStates:
         with torch.no_grad(), torch.autocast(teacher.device.type, enabled=False):
-            output = teacher.encoder.model(input_ids.to(teacher.device), mask.to(teacher.device), hidden_states=True)
-        return torch.stack([output.hidden_states[layer] for layer in layers])
+            return encode(teacher.encoder.model, input_ids.to(teacher.device), mask.to(teacher.device), layers)[1]
 
     return states

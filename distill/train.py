@@ -54,7 +54,7 @@ def judge(experiment: Experiment, config: Path, folders: Sequence[Path]) -> None
     from eval.run import report_folder
 
     for folder in folders:
-        call("eval.run", config, folder, fine=(0, 1))
+        call("eval.run", config, folder, fine=(0, 1, 3))
     split = experiment.evaluation.split
     print_comparison({folder.name: read(report_folder(experiment.output, folder, split)) for folder in folders})
     print(f"reports: {experiment.output / 'reports'}\ntable:   {experiment.output / f'comparison-{split}.md'}")
@@ -63,8 +63,11 @@ def judge(experiment: Experiment, config: Path, folders: Sequence[Path]) -> None
 def work(experiment: Experiment, arguments: argparse.Namespace) -> int:
     """The whole road once."""
     start = time.perf_counter()
-    if experiment.evaluation.split == "test":
-        raise UserError("training is judged on validation; read test with eval.run … evaluation.split=test")
+    if experiment.evaluation.split != "validation":
+        raise UserError(
+            f"training is judged on validation, not on {experiment.evaluation.split}: leave evaluation.split out here"
+            f" and read that set afterwards with eval.run … evaluation.split={experiment.evaluation.split}"
+        )
     prepare(experiment.output, arguments.resume, arguments.overwrite)
 
     # Imported here so that --help and refusals do not wait for the model libraries.

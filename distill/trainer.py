@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,9 @@ from core.rows import IGNORED
 from core.schema import Losses
 from distill import losses
 from distill.classifier import Logits
+from distill.schedule import refuse_idle, weights_at
+from distill.terms import Batch, loss_term
+from distill.token_states import LayerPlan
 from distill.training_set import TeacherTargets
 
 
@@ -40,37 +44,42 @@ class DistillationTrainer(Trainer):
     targets: Mapping[bool, TeacherTargets | None]  # by whether the model is in training
     pending: list[dict[str, float]]  # the terms of every step since the last log
 
-    def loss_terms(self, model: torch.nn.Module, inputs: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Logits]:
-        """Every term that has a weight, unweighted, by name."""
-        config, rows, targets = self.config, inputs["row"], self.targets[model.training]
-        output = model(inputs["input_ids"], inputs["attention_mask"])
-        logits = output.logits
-        shares = {"binary": 1.0, "family": config.family_weight, "subfamily": config.subfamily_weight}
-        scores = {"binary": losses.two_class(logits.binary), "family": logits.family, "subfamily": logits.subfamily}
-        terms: dict[str, Tensor] = {}
-        if config.task:
-            parts = [share * losses.cross_entropy(scores[name], inputs[name]) for name, share in shares.items()]
-            terms["task"] = torch.stack(parts).sum()
-        if targets is None:
-            return terms, logits
-        embedding, known = targets.of(rows)
-        if config.embedding_cosine:
-            terms["embedding_cosine"] = losses.embedding_cosine(output.embedding, embedding)
-        if config.embedding_mse:
-            terms["embedding_mse"] = losses.embedding_mse(output.embedding, embedding)
-        if config.logits_kd:
-            attacks = inputs["family"] != IGNORED  # the teacher's family of a benign text is noise
-            pairs = {
-                "binary": (scores["binary"], losses.two_class(known.binary)),
-                "family": (logits.family[attacks], known.family[attacks]),
-                "subfamily": (logits.subfamily[attacks], known.subfamily[attacks]),
-            }
-            parts = [share * losses.logits_kd(*pairs[name], config.temperature) for name, share in shares.items()]
-            terms["logits_kd"] = torch.stack(parts).sum()
-        if targets.hidden is not None:
-            wanted = targets.hidden(rows.tolist(), inputs["input_ids"], inputs["attention_mask"]).to(rows.device)
-            terms["hidden_mse"] = losses.hidden_mse(output.hidden.float(), wanted.float(), inputs["attention_mask"])
-        return terms, logits
+    def weights(self, training: bool) -> dict[str, float]:
+        """The weight of every term in this step; in validation its peak, so that losses of unlike steps compare."""
+        terms = self.config.terms()
+        if not training:
+            return {name: term.weight for name, term in terms.items()}
+        return weights_at(terms, self.state.global_step, self.state.max_steps)
+
+    def loss_terms(
+        self, model: torch.nn.Module, inputs: Mapping[str, Tensor], names: Collection[str]
+    ) -> tuple[dict[str, Tensor], Logits]:
+        """The terms of these names, unweighted; what none of them needs is not computed."""
+        targets, rows, mask = self.targets[model.training], inputs["row"], inputs["attention_mask"]
+        plan = targets.plan.only(names) if targets else LayerPlan()
+        output = model(inputs["input_ids"], mask, plan.student)
+        embedding, logits = targets.of(rows) if targets else (None, None)
+        tokens = None
+        if targets and targets.tokens and plan:
+            tokens = targets.tokens(rows.tolist(), inputs["input_ids"], mask, plan.teacher)
+        labels = {name: inputs[name] for name in ("binary", "family", "subfamily")}
+        batch = Batch(output, labels, mask, embedding, logits, tokens, self.class_weights)
+        return {name: loss_term(name, self.config, batch) for name in names}, output.logits
+
+    @cached_property
+    def class_weights(self) -> dict[str, Tensor] | None:
+        """Of family and sub-family, from their numbers of training rows, where they are asked for."""
+        if self.config.class_weighting != "balanced":
+            return None
+        assert isinstance(self.train_dataset, Dataset)
+        columns = {name: torch.tensor(self.train_dataset[name]) for name in ("family", "subfamily")}
+        counts = {name: torch.bincount(column[column != IGNORED]) for name, column in columns.items()}
+        beta = self.config.balance_beta
+        return {name: losses.balanced_weights(count, beta).to(self.args.device) for name, count in counts.items()}
+
+    def create_optimizer_and_scheduler(self, num_training_steps: int) -> None:
+        refuse_idle(self.config.terms(), num_training_steps)  # the first moment at which the steps are known
+        super().create_optimizer_and_scheduler(num_training_steps)
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
         if not self.args.group_by_length:
@@ -88,8 +97,8 @@ class DistillationTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor | tuple[Tensor, Logits]:
         """The weighted sum."""
-        terms, logits = self.loss_terms(model, inputs)
-        weights = self.config.model_dump()
+        weights = {name: weight for name, weight in self.weights(model.training).items() if weight}
+        terms, logits = self.loss_terms(model, inputs, weights)
         loss = torch.stack([weights[name] * value for name, value in terms.items()]).sum()
         if not torch.isfinite(loss):
             raise UserError(
@@ -101,10 +110,13 @@ class DistillationTrainer(Trainer):
         return (loss, logits) if return_outputs else loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds the mean of every term since the last training log."""
+        """Adds the mean of every term over the steps since the last training log that counted it, and its weight."""
         if "loss" in logs and self.pending:
-            means = {name: float(np.mean([step[name] for step in self.pending])) for name in self.pending[0]}
-            logs |= {f"loss_{name}": value for name, value in means.items()}
+            terms = self.config.terms()
+            counted = {name: [step[name] for step in self.pending if name in step] for name in terms}
+            logs |= {f"loss_{name}": float(np.mean(values)) for name, values in counted.items() if values}
+            weights = weights_at(terms, self.state.global_step - 1, self.state.max_steps)  # in the step just done
+            logs |= {f"weight_{name}": weight for name, weight in weights.items()}
             self.pending.clear()
         super().log(logs, start_time)
 

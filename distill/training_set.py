@@ -13,9 +13,10 @@ from torch import Tensor
 from core.rows import Rows, Taxonomy
 from core.tokenizer import TextTokenizer, pad
 from distill.classifier import Logits
+from distill.token_states import LayerPlan, Layers, TokenStates
 
-HiddenSource = Callable[[Sequence[int], Tensor, Tensor], Tensor]
-"""(row numbers, input_ids, attention_mask) -> teacher's hidden states (layers, batch, tokens, dim)."""
+TokenSource = Callable[[Sequence[int], Tensor, Tensor, Layers], TokenStates]
+"""(row numbers, input_ids, attention_mask, the teacher's layers) -> the teacher's token-level states."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,9 @@ class TeacherTargets:
 
     embedding: Tensor  # (rows, dim)
     logits: Logits  # of the teacher's heads
-    hidden: HiddenSource | None = None
+    tokens: TokenSource | None = None
+    plan: LayerPlan = LayerPlan()
+    """The layers that `tokens` is to be asked for."""
 
     def of(self, rows: Tensor) -> tuple[Tensor, Logits]:
         """Embeddings and logits of some rows, on the device of `rows`."""

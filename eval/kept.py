@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet as parquet
 from numpy.typing import NDArray
+
+from core.errors import UserError
+from core.folders import atomic_write
+from core.rows import Rows, text_hash
 
 PREDICTIONS, CALLS = "predictions.parquet", "calls.parquet"
 

@@ -11,8 +11,11 @@ from rich.console import Console
 
 from core.errors import UserError
 from core.folders import atomic_write
-from eval import tables
-from eval.schema import Report
+from eval import kept, tables
+from eval.evaluator import Outcome
+from eval.schema import VERSION, Report
+
+JSON, MARKDOWN, HTML = "report.json", "report.md", "report.html"
 
 
 def to_json(report: Report) -> str:
@@ -22,20 +25,25 @@ def to_json(report: Report) -> str:
 
 def to_markdown(report: Report) -> str:
     """The report as a page: the stamp, the verdict, then what it rests on."""
-    families = [(name, str(of.rows), tables.share(of.recall)) for name, of in report.per_family.items()]
-    buckets = [
-        (name, *(str(count) for count in (of.rows, of.tp, of.fp, of.tn, of.fn)))
-        for name, of in report.per_length_bucket.items()
-    ]
     sections = {
-        "Verdict": tables.markdown_table(tables.VERDICT_HEAD, tables.verdict_rows(report)),
+        f"Verdict: {report.verdict}": tables.markdown_table(tables.VERDICT_HEAD, tables.verdict_rows(report)),
+        "Notes": "\n".join(f"- {tables.escape(note)}" for note in report.notes),
         "Accuracy": tables.markdown_table(("Figure", "Value", "95 % interval"), tables.accuracy_rows(report)),
         "Latency and resources": tables.markdown_table(("Figure", "Value"), tables.cost_rows(report)),
-        "Families": tables.markdown_table(("Family", "Rows", "Decided rightly"), families),
-        "Length": tables.markdown_table(("Characters", "Rows", "TP", "FP", "TN", "FN"), buckets),
-        "Hardware": tables.markdown_table(("Part", "Value"), _hardware(report)),
-        "Provenance": tables.markdown_table(("Part", "Value"), _origin(report)),
+        "Families": tables.markdown_table(tables.SLICE_HEAD, tables.slice_rows(report.per_family)),
+        "Sources": tables.markdown_table(tables.SLICE_HEAD, tables.slice_rows(report.per_source)),
+        "Length in characters": tables.markdown_table(tables.SLICE_HEAD, tables.slice_rows(report.per_length_bucket)),
+        "Script": tables.markdown_table(tables.SLICE_HEAD, tables.slice_rows(report.per_script)),
+        "One source left out": tables.markdown_table(
+            ("Figure", "All", "Lowest", "Highest"), tables.sensitivity_rows(report)
+        ),
+        "Hardware": tables.markdown_table(("Part", "Value"), hardware_rows(report)),
+        "Provenance": tables.markdown_table(("Part", "Value"), origin_rows(report)),
     }
+    if not report.notes:
+        del sections["Notes"]
+    if not report.sensitivity:
+        del sections["One source left out"]
     blocks = [f"# {tables.escape(report.model_id)}"]
     if report.synthetic:
         blocks.append(f"> **{report.synthetic}**")
@@ -43,7 +51,8 @@ def to_markdown(report: Report) -> str:
     return "\n\n".join(blocks + [f"## {name}\n\n{body}" for name, body in sections.items()]) + "\n"
 
 
-def _hardware(report: Report) -> tables.Cells:
+def hardware_rows(report: Report) -> tables.Cells:
+    """The machine: part, value."""
     machine = report.hardware
     return [
         ("Processor", machine.cpu),
@@ -54,11 +63,12 @@ def _hardware(report: Report) -> tables.Cells:
     ]
 
 
-def _origin(report: Report) -> tables.Cells:
+def origin_rows(report: Report) -> tables.Cells:
+    """What was measured on what: part, value."""
     known = report.provenance
     git, versions = known.get("git") or {}, known.get("versions") or {}
     dirty = " with uncommitted changes" if git.get("dirty") else ""
-    return [
+    rows = [
         ("Configuration, SHA-256", str(known.get("config_hash", "unknown"))),
         *((f"Data: {name}", str(value)) for name, value in (known.get("fingerprints") or {}).items()),
         ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items() if version)),
@@ -66,24 +76,55 @@ def _origin(report: Report) -> tables.Cells:
         ("Commit", f"{git.get('commit') or 'not a checkout'}{dirty}"),
         ("Command", " ".join(known.get("command") or ())),
     ]
+    if (point := report.threshold) is not None:
+        chosen = f"{point.rule}: {point.value:.4f} of the raw head, on {point.rows} {point.split} rows"
+        rows.append(("Threshold", f"{chosen} (F1 {point.f1:.4f}, FPR {point.false_positive_rate:.4f})"))
+        rows.append(("Threshold's rows", point.fingerprint))
+    if (shared := report.overlap) is not None:
+        same = f"{shared.exact} exact, {shared.near} near, {shared.same_group} of the same group"
+        rows.append(("Shared with training", f"{same}; of {shared.training_rows} training rows"))
+    return rows
 
 
-def write(report: Report, folder: Path) -> tuple[Path, Path]:
+def write(report: Report, folder: Path) -> tuple[Path, ...]:
     """Write report.json and report.md into the folder, each whole or not at all; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    as_json, as_markdown = folder / "report.json", folder / "report.md"
+    as_json, as_markdown = folder / JSON, folder / MARKDOWN
     atomic_write(as_markdown, to_markdown(report))
     atomic_write(as_json, to_json(report))
     return as_json, as_markdown
 
 
+def write_outcome(outcome: Outcome, folder: Path) -> tuple[Path, ...]:
+    """Write everything: the kept predictions and calls, then report.html, report.md and report.json over them."""
+    from eval.html import to_html  # matplotlib and jinja2 only where a page is made
+
+    folder.mkdir(parents=True, exist_ok=True)
+    evidence = kept.write(outcome.kept, folder)
+    page = folder / HTML
+    atomic_write(page, to_html(outcome.report, outcome.kept))
+    return (*write(outcome.report, folder), page, *evidence)
+
+
 def read(path: Path) -> Report:
-    """Read a report.json, or the one in a folder. UserError: missing, not JSON, or figures that disagree."""
-    file = path / "report.json" if path.is_dir() else path
+    """Read a report.json, or the one in a folder.
+
+    UserError: missing, not JSON, of another schema version, or figures that disagree.
+    """
+    file = path / JSON if path.is_dir() else path
     try:
-        return Report.model_validate_json(file.read_bytes())
+        content = json.loads(file.read_bytes())
     except OSError as error:
         raise UserError(f"cannot read the report {file}: {error.strerror}; `python -m eval.run` writes one") from error
+    except ValueError as error:
+        raise UserError(f"{file} cannot be trusted as a report: not JSON ({error})") from error
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if version != VERSION:
+        raise UserError(
+            f"{file} has schema version {version}, this code reads {VERSION}: judge again with `python -m eval.run`"
+        )
+    try:
+        return Report.model_validate_json(json.dumps(content))
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, found['loc'])) or 'report'}: {found['msg'].removeprefix('Value error, ')}"
@@ -105,6 +146,6 @@ def print_comparison(reports: Mapping[str, Report], console: Console | None = No
 
 
 def print_verdict(report: Report, console: Console | None = None) -> None:
-    """The four targets on the terminal, stamped when synthetic."""
+    """The targets and the notes on the terminal, stamped when synthetic."""
     above = [report.synthetic] if report.synthetic else []
-    tables.print_table(tables.VERDICT_HEAD, tables.verdict_rows(report), above, console)
+    tables.print_table(tables.VERDICT_HEAD, tables.verdict_rows(report), [*above, *report.notes], console)

@@ -2,96 +2,170 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from eval.schema import Report
+from eval.schema import Interval, Judgement, Report, Slice
+from eval.targets import ABOVE, TARGETS
 
 Cells = Sequence[tuple[str, ...]]
-VERDICT_HEAD = ("Target", "Measured", "Wanted", "Verdict")
-NOT_MEASURED = "not measured"
-STYLES = {"met": "green", "missed": "bold red", NOT_MEASURED: "dim"}
+VERDICT_HEAD = ("Target", "Measured", "95 % interval", "Wanted", "Verdict", "Margin", "Why")
+SLICE_HEAD = ("", "Attacks", "Recall", "95 % interval", "Benign", "FPR", "95 % interval")
+NOT_MEASURED, NONE = "not measured", "–"
+STYLES = {"met": "green", "missed": "bold red", "undecided": "yellow", NOT_MEASURED: "dim"}
 
 
 def verdict_rows(report: Report) -> Cells:
-    """The four targets: name, measured, wanted, met or missed."""
-    limits, met, right = report.targets, report.meets_targets, report.accuracy
-    p95, size = report.latency.p95_ms if report.latency else None, report.resources.model_size_mb
-    rate = right.false_positive_rate
+    """The targets: name, measured, interval, wanted, verdict, margin, why."""
     return [
-        ("latency, P95 ms", _beside(p95, limits.p95_ms), f"< {limits.p95_ms:g}", _word(met.latency)),
-        ("size, MB", _beside(size, limits.model_size_mb), f"<= {limits.model_size_mb:g}", _word(met.size)),
-        ("accuracy, F1", _beside(right.binary_f1, limits.binary_f1), f"> {limits.binary_f1:g}", _word(met.accuracy)),
-        ("FPR", _beside(rate, limits.false_positive_rate), f"< {limits.false_positive_rate:g}", _word(met.fpr)),
+        (
+            TARGETS[name],
+            _beside(of),
+            interval(of.interval, _form(of.limit)),
+            wanted(name, of.limit),
+            of.verdict,
+            NONE if of.margin is None else f"{of.margin:+.{4 if of.limit < 1 else 2}f}",
+            of.sentence,
+        )
+        for name, of in report.judgements.items()
     ]
+
+
+def wanted(name: str, limit: float) -> str:
+    """The rule of a target in signs."""
+    sign = ">" if name in ABOVE else "<=" if name in ("size", "memory") else "<"
+    return f"{sign} {limit:g}"
 
 
 def accuracy_rows(report: Report) -> Cells:
     """Figure, value, 95 % interval where there is one."""
     right, near = report.accuracy, report.accuracy.intervals
     matrix = right.confusion_matrix
-    return [
-        ("F1", share(right.binary_f1), ""),
-        ("precision", share(right.binary_precision), _interval(near.precision)),
-        ("recall", share(right.binary_recall), _interval(near.recall)),
-        ("false-positive rate", share(right.false_positive_rate), _interval(near.false_positive_rate)),
-        ("false-negative rate", share(right.false_negative_rate), _interval(near.false_negative_rate)),
-        ("family F1 (macro, benign included)", share(right.family_f1), ""),
-        ("sub-family F1 (macro, at least 20 rows)", share(right.subfamily_f1), ""),
-        ("AUROC", share(right.auroc), ""),
-        ("average precision", share(right.average_precision), ""),
-        ("expected calibration error", share(right.expected_calibration_error), ""),
-        ("TP / FP / TN / FN", f"{matrix.tp} / {matrix.fp} / {matrix.tn} / {matrix.fn}", ""),
-    ]
+    names = {
+        "F1": "binary_f1",
+        "precision": "binary_precision",
+        "recall": "binary_recall",
+        "false-positive rate": "false_positive_rate",
+        "false-negative rate": "false_negative_rate",
+        "family F1 (macro, benign included)": "family_f1",
+        "sub-family F1 (macro, at least 20 rows)": "subfamily_f1",
+        "AUROC": "auroc",
+        "average precision": "average_precision",
+        "recall at 1 % FPR": "recall_at_1_percent_fpr",
+        "expected calibration error": "expected_calibration_error",
+        "Brier score": "brier_score",
+    }
+    rows = [(label, share(getattr(right, name)), interval(getattr(near, name))) for label, name in names.items()]
+    return [*rows, ("TP / FP / TN / FN", f"{matrix.tp} / {matrix.fp} / {matrix.tn} / {matrix.fn}", "")]
 
 
 def cost_rows(report: Report) -> Cells:
     """Latency and resources: figure, value."""
-    rows: Cells = [("latency", NOT_MEASURED)]
-    if timed := report.latency:
-        percentiles = (timed.p50_ms, timed.p90_ms, timed.p95_ms, timed.p99_ms)
-        spread = (timed.mean_ms, timed.std_ms, timed.max_ms)
-        rows = [
-            ("P50 / P90 / P95 / P99, ms", " / ".join(amount(value) for value in percentiles)),
-            ("mean / standard deviation / maximum, ms", " / ".join(amount(value) for value in spread)),
-            ("measured on", f"{timed.calls} calls, batch 1, {timed.texts} distinct texts, {timed.threads} thread(s)"),
-        ]
+    return [*latency_rows(report), *resource_rows(report)]
+
+
+def latency_rows(report: Report) -> Cells:
+    """The headline latency, its stages, the load and the machine's own noise."""
+    timed = report.latency
+    if timed is None:
+        return [("latency", NOT_MEASURED)]
+    percentiles = (timed.p50_ms, timed.p90_ms, timed.p95_ms, timed.p99_ms)
+    spread = (timed.mean_ms, timed.std_ms, timed.max_ms)
+    rows = [
+        ("P50 / P90 / P95 / P99, ms", " / ".join(amount(value) for value in percentiles)),
+        ("95 % interval of P95, ms", interval(timed.intervals.p95_ms, amount)),
+        ("mean / standard deviation / maximum, ms", " / ".join(amount(value) for value in spread)),
+        *(
+            (f"{stage}, P50 / P95 ms", f"{amount(of.p50_ms)} / {amount(of.p95_ms)}")
+            for stage, of in timed.stages.items()
+        ),
+        ("measured on", f"{timed.calls} calls, batch 1, {timed.texts} distinct texts, {timed.threads} thread(s)"),
+        ("the machine meanwhile", timed.noise.sentence),
+    ]
+    if (load := report.throughput) is not None:
+        under = f"{load.texts_per_second:,.0f} texts/s, {load.callers} callers, P95 {amount(load.p95_ms)} ms"
+        rows.append(("saturated throughput", under))
+    return rows
+
+
+def resource_rows(report: Report) -> Cells:
+    """Bytes, memory, processor, cold start."""
     used = report.resources
-    return [
-        *rows,
+    rows = [
         ("folder, MB", amount(used.model_size_mb)),
-        ("peak memory of a process, MB", amount(used.memory_usage_mb)),
+        *((f"  {group}, MB", amount(count / 1e6)) for group, count in used.bytes_by_group.items() if count),
+        ("memory of a process, peak / steady, MB", f"{amount(used.memory_usage_mb)} / {amount(used.steady_memory_mb)}"),
         ("processor, % of one core", amount(used.cpu_usage_percent)),
+    ]
+    if (cold := used.cold_start) is not None:
+        parts = f"import {cold.import_s:.2f}, open {cold.open_s:.2f}, first call {cold.first_call_s:.3f}"
+        rows.append(("cold start, s", f"{cold.import_s + cold.open_s + cold.first_call_s:.2f} ({parts})"))
+    return rows
+
+
+def slice_rows(parts: Mapping[str, Slice]) -> Cells:
+    """One row a slice; shares that cannot be said are dashes."""
+    return [
+        (
+            name,
+            str(of.counts.tp + of.counts.fn),
+            share(of.recall, NONE),
+            interval(of.recall_interval),
+            str(of.counts.fp + of.counts.tn),
+            share(of.false_positive_rate, NONE),
+            interval(of.false_positive_rate_interval),
+        )
+        for name, of in parts.items()
+        if of.counts.rows
     ]
 
 
+def sensitivity_rows(report: Report) -> Cells:
+    """Figure, all sources, lowest and highest with one source left out."""
+    return [
+        (name, share(getattr(report.accuracy, name)), f"{share(of.lowest)} without {of.lowest_without}",
+         f"{share(of.highest)} without {of.highest_without}")
+        for name, of in report.sensitivity.items()
+    ]  # fmt: skip
+
+
 def comparison_rows(reports: Sequence[Report]) -> Cells:
-    """One row a figure, one column a report."""
+    """One row a figure, one column a report; the interval stands behind the figure."""
 
     def row(name: str, cells: Sequence[str]) -> tuple[str, ...]:
         return (name, *cells)
 
-    latencies = [report.latency for report in reports]
-    targets = [[cells[3] for cells in verdict_rows(report)] for report in reports]
-    names = ("target: latency", "target: size", "target: accuracy", "target: FPR")
+    def near(figure: str) -> list[str]:
+        return [
+            with_interval(getattr(report.accuracy, figure), getattr(report.accuracy.intervals, figure))
+            for report in reports
+        ]
+
+    timed = [report.latency for report in reports]
+    targets = dict.fromkeys(name for name in TARGETS for report in reports if name in report.judgements)
+    words = {
+        name: [report.judgements[name].verdict if name in report.judgements else NONE for report in reports]
+        for name in targets
+    }
     return [
         row("judged on", [f"{report.split}, {report.rows} rows" for report in reports]),
         row("runs as", [report.precision or NOT_MEASURED for report in reports]),
-        row("F1", [share(report.accuracy.binary_f1) for report in reports]),
-        row("precision", [share(report.accuracy.binary_precision) for report in reports]),
-        row("recall", [share(report.accuracy.binary_recall) for report in reports]),
-        row("FPR", [share(report.accuracy.false_positive_rate) for report in reports]),
-        row("family F1", [share(report.accuracy.family_f1) for report in reports]),
-        row("sub-family F1", [share(report.accuracy.subfamily_f1) for report in reports]),
-        row("P50, ms", [amount(timed.p50_ms if timed else None) for timed in latencies]),
-        row("P95, ms", [amount(timed.p95_ms if timed else None) for timed in latencies]),
-        row("P99, ms", [amount(timed.p99_ms if timed else None) for timed in latencies]),
+        row("F1", near("binary_f1")),
+        row("precision", near("binary_precision")),
+        row("recall", near("binary_recall")),
+        row("FPR", near("false_positive_rate")),
+        row("AUROC", near("auroc")),
+        row("family F1", near("family_f1")),
+        row("sub-family F1", near("subfamily_f1")),
+        row("P50, ms", [amount(of.p50_ms if of else None) for of in timed]),
+        row("P95, ms", [amount(of.p95_ms if of else None) for of in timed]),
+        row("P99, ms", [amount(of.p99_ms if of else None) for of in timed]),
         row("size, MB", [amount(report.resources.model_size_mb) for report in reports]),
         row("memory, MB", [amount(report.resources.memory_usage_mb) for report in reports]),
-        *(row(name, words) for name, words in zip(names, zip(*targets, strict=True), strict=True)),
+        *(row(f"target: {name.replace('_', ' ')}", cells) for name, cells in words.items()),
     ]
 
 
@@ -102,9 +176,9 @@ def stamps(reports: Mapping[str, Report]) -> list[str]:
     return [f"{sentence} ({', '.join(stamped)})"] if sentence else []
 
 
-def share(value: float | None) -> str:
+def share(value: float | None, missing: str = NOT_MEASURED) -> str:
     """A figure between 0 and 1: four decimals."""
-    return NOT_MEASURED if value is None else f"{value:.4f}"
+    return missing if value is None else f"{value:.4f}"
 
 
 def amount(value: float | None) -> str:
@@ -115,15 +189,27 @@ def amount(value: float | None) -> str:
     return f"{value:.{decimals}f}"
 
 
+def interval(bounds: Interval | None, form: Callable[[float], str] = share) -> str:
+    """`low to high`, or a dash."""
+    return NONE if bounds is None else f"{form(bounds[0])} to {form(bounds[1])}"
+
+
+def with_interval(value: float | None, bounds: Interval | None) -> str:
+    """A share with its interval, three decimals."""
+    if value is None:
+        return NONE
+    return f"{value:.3f}" if bounds is None else f"{value:.3f} ({bounds[0]:.3f}–{bounds[1]:.3f})"
+
+
 def markdown_table(head: Sequence[str], rows: Cells) -> str:
-    """A Markdown table; pipes and line breaks in cells are escaped."""
+    """A Markdown table; pipes, line breaks and angle brackets in cells are escaped."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(escape(cell) for cell in line) + " |" for line in lines)
 
 
 def escape(cell: str) -> str:
-    """Text that stays inside one Markdown cell."""
-    return " ".join(cell.replace("\\", "\\\\").replace("|", "\\|").split())
+    """Text that stays inside one Markdown cell and opens no tag."""
+    return " ".join(cell.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").split())
 
 
 def print_table(head: Sequence[str], rows: Cells, above: Sequence[str], console: Console | None = None) -> None:
@@ -139,21 +225,17 @@ def print_table(head: Sequence[str], rows: Cells, above: Sequence[str], console:
     console.print(table)
 
 
-def _beside(value: float | None, limit: float) -> str:
+def _form(limit: float) -> Callable[[float], str]:
+    return share if limit < 1 else amount
+
+
+def _beside(of: Judgement) -> str:
     """The value with enough digits that rounding never shows it on its limit when it is not."""
-    if value is None:
+    if of.measured is None:
         return NOT_MEASURED
-    shown = share(value) if limit < 1 else amount(value)
+    shown = _form(of.limit)(of.measured)
     decimals = len(shown.partition(".")[2])
-    while float(shown) == limit != value and decimals < 12:
+    while float(shown) == of.limit != of.measured and decimals < 12:
         decimals += 1
-        shown = f"{value:.{decimals}f}"
+        shown = f"{of.measured:.{decimals}f}"
     return shown
-
-
-def _word(met: bool | None) -> str:
-    return NOT_MEASURED if met is None else "met" if met else "missed"
-
-
-def _interval(bounds: tuple[float, float]) -> str:
-    return f"{share(bounds[0])} to {share(bounds[1])}"

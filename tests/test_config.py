@@ -184,6 +184,64 @@ def test_overrides_are_read_as_yaml(tiny: Path) -> None:
     assert (experiment.teacher.training.num_train_epochs, experiment.teacher.training.learning_rate) == (1.0, 1.0e-4)
 
 
+def with_sets(folder: Path, sets: str, more: str = "") -> str:
+    """A configuration on the synthetic corpus, `sets` as data.extra on line 5, `more` from line 6."""
+    for name in ("a", "b"):
+        (folder / f"{name}.jsonl").touch()
+    return f"name: tiny\noutput: out\ndata:\n  synthetic: true\n  extra: {sets.replace('@', str(folder))}\n{more}"
+
+
+def test_further_sets_are_read_and_written_back(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(with_sets(tmp_path, "{ood-1.a: [@/a.jsonl, {hub: h, split: s}], z: [@/b.jsonl]}"))
+    experiment = load(path, ["evaluation.split=ood-1.a"])
+    assert [source.hub or source.path for source in experiment.data.extra["ood-1.a"]] == [tmp_path / "a.jsonl", "h"]
+    assert (list(experiment.data.extra), experiment.evaluation.split) == (["ood-1.a", "z"], "ood-1.a")
+    write_resolved(experiment, path)
+    assert load(path) == experiment
+    path.write_text(BASE)
+    assert (load(path).data.extra, load(path, ["evaluation.split=test"]).evaluation.split) == ({}, "test")
+
+
+@pytest.mark.parametrize(
+    ("sets", "message"),
+    [
+        ("{test: [@/a.jsonl]}", "data.extra: `test` already means other rows: call the set something else"),
+        ("{fine: [@/a.jsonl], Pool: [@/a.jsonl]}", "data.extra: `Pool` already means other rows"),
+        ("{a b: [@/a.jsonl]}", "data.extra.a b: \"a b\" should match pattern '^[A-Za-z0-9][A-Za-z0-9._-]*$'"),
+        ("{../a: [@/a.jsonl]}", 'data.extra.../a: "../a" should match pattern'),
+        ("{a: []}", "data.extra.a: [] should have at least 1 item"),
+        ("{a: a.jsonl}", 'data.extra.a: "a.jsonl" should be a list'),
+        ("{a: [@/a.jsonl, nowhere.jsonl]}", "data.extra.a[1]: no such file or folder: nowhere.jsonl"),
+        ("[@/a.jsonl]", "should be a mapping of `key: value`"),
+    ],
+)
+def test_a_further_set_needs_a_word_of_its_own_and_sources(tmp_path: Path, sets: str, message: str) -> None:
+    (line,) = mistakes(tmp_path, with_sets(tmp_path, sets))
+    assert line.startswith("x.yaml:5: ")
+    assert message in line
+
+
+def test_a_split_that_nothing_gives_is_refused_with_the_nearest(tmp_path: Path) -> None:
+    text = with_sets(tmp_path, "{ood_bipia: [@/a.jsonl], far: [@/b.jsonl]}")
+    rule = "neither validation nor test nor in `data.extra`, which holds"
+    assert mistakes(tmp_path, text, "evaluation.split=ood_bipa") == [
+        f'x.yaml with evaluation.split=ood_bipa: `evaluation.split` is "ood_bipa", {rule} ood_bipia, far;'
+        ' did you mean "ood_bipia"?'
+    ]
+    (line,) = mistakes(tmp_path, text + "evaluation:\n  split: validaton\n")
+    assert line.endswith(f'"validaton", {rule} ood_bipia, far; did you mean "validation"?')
+    (line,) = mistakes(tmp_path, BASE, "evaluation.split=train")
+    assert line.endswith(f'"train", {rule} no set; judge on one of these or add it there')
+
+
+def test_a_split_whose_file_is_missing_is_one_mistake(tmp_path: Path) -> None:
+    assert mistakes(tmp_path, with_sets(tmp_path, "{ood: [nowhere.jsonl]}", "evaluation: {split: ood}\n")) == [
+        "x.yaml:5: data.extra.ood[0]: no such file or folder: nowhere.jsonl"
+    ]
+    assert len(mistakes(tmp_path, with_sets(tmp_path, "{ood: [@/a.jsonl]}", "evaluation: {split: od, layers: 3}"))) == 2
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

@@ -62,6 +62,14 @@ def test_good_rows_arrive_whole(tmp_path: Path) -> None:
     assert corpus.faults.counts == {}
 
 
+def test_a_source_is_cut_where_the_configuration_says(tmp_path: Path) -> None:
+    rows = [attack("a", origin="owner/name:path/file.json"), attack("c", origin="plain"), benign("b", origin=": odd")]
+    columns = {"source": "origin", "source_until": ":"}
+    corpus = load(data(tmp_path, rows, [benign("only in validation", origin="x:y:z")], columns=columns), seed=1)
+    assert corpus.splits["train"].sources == ("owner/name", "plain", "train.jsonl")
+    assert corpus.splits["validation"].sources == ("x",)
+
+
 def test_without_columns_the_group_is_the_text_and_the_source_the_file(tmp_path: Path) -> None:
     train = load(data(tmp_path, [attack("a"), benign("b")]), seed=1).splits["train"]
     assert len(set(train.groups)) == 2
@@ -223,6 +231,81 @@ def test_a_configuration_may_give_test_alone_but_then_nothing_else(tmp_path: Pat
         load(config, 1)
 
 
+def extra(tmp_path: Path, **sets: list[Raw]) -> dict[str, list[str]]:
+    """`data.extra`, a file for each set."""
+    return {name: [str(write(tmp_path / f"{name}.jsonl", rows))] for name, rows in sets.items()}
+
+
+def test_a_further_set_is_read_only_where_it_is_named(tmp_path: Path) -> None:
+    sets = extra(tmp_path, ood_a=[benign("one class"), benign("is enough")], ood_b=[])
+    (tmp_path / "ood_b.jsonl").write_bytes(b"\xff broken\n")
+    (tmp_path / "test.jsonl").write_bytes(b"\xff broken\n")
+    config = data(tmp_path, [attack("a")], test=[str(tmp_path / "test.jsonl")], extra=sets)
+    assert list(load(config, seed=1).splits) == ["train", "validation"]
+    corpus = load(config, 1, ("ood_a",))
+    assert (list(corpus.splits), texts(corpus, "ood_a")) == (["ood_a"], ["one class", "is enough"])
+    assert corpus.fingerprints == {"ood_a": fingerprint(corpus.splits["ood_a"])}
+    assert corpus.describe().startswith("ood_a: 2 rows, 0 attack")
+    with pytest.raises(UserError, match="ood_b: 1 not UTF-8"):
+        load(config, 1, ("ood_b",))
+
+
+def test_a_further_set_that_is_not_given_is_named_with_those_that_are(tmp_path: Path) -> None:
+    config = data(tmp_path, [attack("a")], extra=extra(tmp_path, ood_a=[benign("o")]))
+    with pytest.raises(UserError, match=r"no ood_c rows, only train, validation, ood_a: add `data\.extra\.ood_c`"):
+        load(config, 1, ("ood_c",))
+
+
+def test_a_further_set_gives_up_what_leaks_from_the_splits_that_are_read(tmp_path: Path) -> None:
+    test = write(tmp_path / "test.jsonl", [attack("t", cluster="4")])
+    rows = [attack("A", cluster="7"), attack("b", cluster="2"), attack("T", cluster="8"), attack("own", cluster="9")]
+    settings = {
+        "columns": Columns(group="cluster"),
+        "test": [str(test)],
+        "extra": extra(tmp_path, ood=rows, other=[attack("own", cluster="9")]),
+    }
+    train, validation = [attack("a", cluster="1")], [benign("v", cluster="2")]
+    with pytest.raises(UserError, match=r"ood: 2 leak") as refused:
+        load(data(tmp_path, train, validation, **settings), 1, ("ood",))
+    assert "ood.jsonl:1 (ood) has the text of" in str(refused.value)
+    assert "ood.jsonl:2 (ood) has the group of" in str(refused.value)
+    dropping = data(tmp_path, train, validation, **settings, on_leak="drop")
+    corpus = load(dropping, 1, ("train", "ood"))
+    assert (texts(corpus), texts(corpus, "ood")) == (["a"], ["T", "own"])
+    assert corpus.faults.counts == {"ood": {"leak": 2}}
+    assert texts(load(dropping, 1, ("test", "ood")), "ood") == ["own"]
+    # Two further sets are not compared: what one holds does not depend on the company it is read in.
+    both = load(dropping, 1, ("other", "ood"))
+    assert (texts(both, "ood"), texts(both, "other")) == (["T", "own"], ["own"])
+
+
+def test_a_further_set_stands_beside_a_pool_and_changes_nothing_there(tmp_path: Path) -> None:
+    rows = [*pool_rows(), benign("BENIGN  5", cluster="b2")]  # repeats a row: a fault, but no bad row
+    bare = pooled(tmp_path / "pool.jsonl", rows)
+    leaking = bare.splits["test"].texts[0]
+    sets = extra(tmp_path, ood=[attack(leaking, cluster="x"), attack("new", cluster="y"), benign("n", cluster="z")])
+    config = {"pool": [str(tmp_path / "pool.jsonl")], "columns": {"group": "cluster"}, "extra": sets}
+    corpus = load(Data.model_validate({**config, "on_leak": "drop"}), 3, (*SPLITS, "ood"))
+    assert {name: corpus.fingerprints[name] for name in SPLITS} == bare.fingerprints
+    assert texts(corpus, "ood") == ["new", "n"]
+    assert corpus.faults.counts == {"pool": {"duplicate": 1}, "ood": {"leak": 1}}
+    with pytest.raises(UserError, match=r"two splits \(ood: 1 leak\)"):
+        load(Data.model_validate(config), 3, ("ood",))
+    write(tmp_path / "ood.jsonl", [attack("", cluster="x")])
+    with pytest.raises(UserError, match=r"cannot be used \(ood: 1 empty text\)"):
+        load(Data.model_validate(config), 3, ("ood",))
+
+
+def test_a_further_set_drawn_smaller_is_the_same_each_time(tmp_path: Path) -> None:
+    rows = [benign(f"o{i}") for i in range(40)]
+    sets = extra(tmp_path, ood=rows, same=rows)
+    config = data(tmp_path, [attack("a")], extra=sets, max_rows=10)
+    first = load(config, 1, ("ood", "same"))
+    assert [len(first.splits[name]) for name in ("ood", "same")] == [10, 10]
+    assert load(config, 1, ("ood",)).fingerprints["ood"] == first.fingerprints["ood"]
+    assert first.fingerprints["ood"] != first.fingerprints["same"]
+
+
 def test_a_split_without_usable_rows_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="train has no usable rows"):
         load(data(tmp_path, [attack("")], on_bad_row="drop"), seed=1)
@@ -314,7 +397,7 @@ def test_draw_gives_what_was_asked_for(count: int) -> None:
     assert labels[chosen].sum() == (1 if count >= 2 else 0)
 
 
-def test_synthetic_rows_are_split_by_template_and_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_synthetic_rows_are_split_by_template_and_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def generate(seed: int) -> list[Raw]:
         rows = [attack(f"attack {seed} {i}", template=f"t{i // 4}", source="templates") for i in range(40)]
         return rows + [benign(f"benign {seed} {i}", template=f"b{i // 4}", source="templates") for i in range(40)]
@@ -328,3 +411,7 @@ def test_synthetic_rows_are_split_by_template_and_marked(monkeypatch: pytest.Mon
     assert [len(corpus.splits[split]) for split in SPLITS] == [48, 16, 16]
     assert corpus.splits["test"].sources[0] == "templates"
     assert all(set(Counter(rows.groups).values()) == {4} for rows in corpus.splits.values())
+    beside = Data.model_validate({"synthetic": True, "extra": extra(tmp_path, ood=[benign("real", cluster="c")])})
+    mixed = load(beside, 5, ("train", "ood"))
+    assert (texts(mixed, "ood"), mixed.synthetic) == (["real"], True)
+    assert mixed.fingerprints["train"] == corpus.fingerprints["train"]

@@ -11,7 +11,8 @@ from sklearn.linear_model import LogisticRegression
 from core import manifest
 from core.checkpoint import RAW_HEADS, load_classifier
 from core.data import Corpus
-from core.heads import HeadSet, LinearHead, OperatingPoint, write_linear_heads
+from core.head_graph import write_linear_heads
+from core.heads import HeadSet, LinearHead, OperatingPoint
 from core.pipeline import open_pipeline
 from core.rows import IGNORED, Rows, Taxonomy
 from core.schema import Experiment, Heads

@@ -13,7 +13,8 @@ import pytest
 from numpy.typing import NDArray
 
 from core.errors import UserError
-from core.heads import HEADS, HeadSet, LinearHead, OperatingPoint, head_path, linear_graph, write_linear_heads
+from core.head_graph import linear_graph, write_linear_heads
+from core.heads import HEADS, HeadSet, LinearHead, OperatingPoint, head_path
 from core.schema import Heads
 from eval.operating_point import fit
 

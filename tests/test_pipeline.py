@@ -21,7 +21,8 @@ from core import checkpoint, manifest, triggers
 from core.data import Corpus
 from core.encoder import OnnxEncoder
 from core.errors import UserError
-from core.heads import HeadSet, LinearHead, OperatingPoint, write_linear_heads
+from core.head_graph import write_linear_heads
+from core.heads import HeadSet, LinearHead, OperatingPoint
 from core.pipeline import STAGES, Decision, Pipeline, decide, open_pipeline
 from core.precision import running_dtype
 from core.pretrained import load_encoder

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Annotated
 
 from pydantic import Field, model_validator
 
 from core.schema.base import NamedPath, Section
 from core.schema.data import Columns, Data, Source
-from core.schema.learning import Losses, Student, Targets, Teacher, Training
+from core.schema.learning import Student, Targets, Teacher, Training
+from core.schema.lexical import Lexical
+from core.schema.losses import TOKEN_TERMS, Losses, Term
 from core.schema.serving import Evaluation, Export, Heads, Limits, Parity
 
 __all__ = [
@@ -18,6 +21,7 @@ __all__ = [
     "Experiment",
     "Export",
     "Heads",
+    "Lexical",
     "Limits",
     "Losses",
     "Parity",
@@ -25,6 +29,7 @@ __all__ = [
     "Student",
     "Targets",
     "Teacher",
+    "Term",
     "Training",
 ]
 
@@ -52,6 +57,8 @@ class Experiment(Section):
     """The teacher's cached outputs."""
     heads: Heads = Heads()
     """Classifiers and operating point."""
+    lexical: Lexical = Lexical()
+    """The TF-IDF baseline."""
     export: Export = Export()
     """ONNX."""
     evaluation: Evaluation = Evaluation()
@@ -59,24 +66,38 @@ class Experiment(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Experiment:
-        learned = self.losses
-        embedding = learned.embedding_cosine or learned.embedding_mse
-        if not any((embedding, learned.hidden_mse, learned.logits_kd, learned.task)):
+        terms = self.losses.terms()
+        if not terms:
             raise ValueError("every weight in `losses` is 0: there is nothing to learn")
+        embedding = "embedding_cosine" in terms or "embedding_mse" in terms
         same_width = self.teacher.origin == "grown" and self.teacher.hidden_size == self.student.hidden_size
         if embedding and not self.student.projection and self.teacher.origin == "grown" and not same_width:
             raise ValueError(
                 f"`losses.embedding_cosine` and `losses.embedding_mse` compare student.hidden_size"
                 f" {self.student.hidden_size} with teacher.hidden_size {self.teacher.hidden_size}:"
-                " set student.projection to true or both weights to 0"
+                " set student.projection to true or both weights to 0 (losses.similarity compares any two widths)"
             )
-        if self.student.max_length != self.teacher.max_length and learned.hidden_mse:
+        by_token = next((name for name in TOKEN_TERMS if name in terms), None)
+        if self.student.max_length != self.teacher.max_length and by_token:
             raise ValueError(
-                "`losses.hidden_mse` compares token by token: student.max_length and teacher.max_length must be equal"
+                f"`losses.{by_token}` compares token by token: student.max_length and teacher.max_length must be equal"
             )
-        if not (learned.task or learned.logits_kd) and self.heads.kind == "linear":
+        if not ("task" in terms or "logits_kd" in terms) and self.heads.kind == "linear":
             raise ValueError(
                 "`losses.task` and `losses.logits_kd` are 0, so the linear heads are never trained:"
                 " set `heads.kind: logistic` to fit them on the embeddings"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _split_is_given(self) -> Experiment:
+        split, known = self.evaluation.split, ("validation", "test", *self.data.extra)
+        if split not in known:
+            near = difflib.get_close_matches(split, known, 1, 0.5)
+            sets = ", ".join(self.data.extra) or "no set"
+            remedy = f'did you mean "{near[0]}"?' if near else "judge on one of these or add it there"
+            raise ValueError(
+                f'`evaluation.split` is "{split}", neither validation nor test nor in `data.extra`,'
+                f" which holds {sets}; {remedy}"
             )
         return self

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from core.schema.base import Count, NamedPath, Rate, Section
 
@@ -37,6 +37,8 @@ def _as_source(value: object) -> object:
 
 
 SourceLike = Annotated[Source, BeforeValidator(_as_source)]
+SetName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+TAKEN = ("train", "validation", "test", "pool")
 
 
 class Columns(Section):
@@ -54,10 +56,12 @@ class Columns(Section):
     """Rows with the same value never stand in two splits (near-duplicate cluster, template); null: each row alone."""
     source: str | None = None
     """Where a row came from; null: the file's name."""
+    source_until: Annotated[str, Field(min_length=1)] | None = None
+    """A source's name is cut where this text first stands in it (`:` makes owner/name:path one source owner/name)."""
 
 
 class Data(Section):
-    """The labelled texts: the shipped synthetic corpus, one pool to split, or three given splits."""
+    """The labelled texts: the shipped synthetic corpus, one pool to split, or three given splits; sets beside them."""
 
     synthetic: bool = False
     """Use the corpus that the project generates; every report on it is stamped synthetic."""
@@ -69,6 +73,8 @@ class Data(Section):
     """Rows that choose the threshold, the calibration and the best checkpoint."""
     test: tuple[SourceLike, ...] = ()
     """Rows for the final measurement; only `eval.run evaluation.split=test` reads them."""
+    extra: Annotated[dict[SetName, Annotated[tuple[SourceLike, ...], Field(min_length=1)]], Field(default_factory=dict)]
+    """Further sets to judge on (of other origins), `name: [source, …]`; read only where `evaluation.split` says."""
     validation_share: Rate = 0.2
     """Share of the groups that become validation where the pool is split here, 0 to 1."""
     test_share: Rate = 0.2
@@ -84,9 +90,16 @@ class Data(Section):
     on_conflict: Literal["refuse", "drop"] = "refuse"
     """What happens to a text that occurs with two labels, families or sub-families (drop: all its rows)."""
     on_leak: Literal["refuse", "drop"] = "refuse"
-    """What happens to a text or group in two splits (drop: it stays in train, else in validation)."""
+    """What happens to a text or group in two splits (drop: it stays in train, else validation, else test)."""
     max_rows: Count | None = None
     """At most so many rows a split, drawn with the seed and stratified by sub-family; null: all."""
+
+    @field_validator("extra")
+    @classmethod
+    def _names_of_their_own(cls, extra: dict[str, tuple[Source, ...]]) -> dict[str, tuple[Source, ...]]:
+        if taken := [name for name in extra if name.lower() in TAKEN]:
+            raise ValueError(f"`{taken[0]}` already means other rows: call the set something else")
+        return extra
 
     @model_validator(mode="after")
     def _one_way(self) -> Data:

@@ -1,4 +1,4 @@
-"""Teacher, student, losses and training."""
+"""Teacher, its cached targets, student and training."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from core.schema.base import Count, Section, Weight
+from core.schema.base import Count, NamedPath, Section
 
 
 class Training(Section):
@@ -81,34 +81,13 @@ class Teacher(Section):
         return self
 
 
-class Losses(Section):
-    """Weights of the student's loss terms; 0 switches a term off."""
-
-    embedding_cosine: Weight = 1.0
-    """1 - cosine between the student's and the teacher's sentence embedding."""
-    embedding_mse: Weight = 0.0
-    """Mean squared error between the two embeddings (both L2-normalised, summed over dimensions)."""
-    hidden_mse: Weight = 0.0
-    """MSE between uniformly mapped hidden states, through a learned projection; needs token-level targets."""
-    logits_kd: Weight = 1.0
-    """KL divergence of the heads' softened logits (Hinton et al. 2015), scaled by temperature squared."""
-    temperature: Annotated[float, Field(gt=0.0)] = 2.0
-    """Softening of the logits in `logits_kd`."""
-    task: Weight = 1.0
-    """Cross-entropy on the labels, binary + family + sub-family."""
-    family_weight: Weight = 0.5
-    """Weight of the family term inside `task` and `logits_kd`, relative to binary."""
-    subfamily_weight: Weight = 0.5
-    """Weight of the sub-family term inside `task` and `logits_kd`, relative to binary."""
-
-
 class Targets(Section):
     """Teacher outputs, computed once and cached."""
 
     cache_dir: Path = Path("artifacts/cache")
     """Folder of the cache, shared by all experiments: its key holds everything that made a target."""
     disk_budget_mb: Annotated[float, Field(ge=0.0)] = 0.0
-    """Token-level targets (hidden states) are cached when they fit, in MB; otherwise computed live each step."""
+    """Hidden states are cached when they fit, in MB; otherwise, and with relations or attention maps, computed live."""
     tokens_per_batch: Annotated[int, Field(ge=512)] = 4096
     """Padded tokens of one teacher batch."""
 
@@ -124,8 +103,10 @@ class Student(Section):
     """Attention heads a layer; must divide `hidden_size`."""
     intermediate_size: Count = 1536
     """Width of the feed-forward layers."""
-    init: Literal["minilm", "teacher", "random"] = "minilm"
-    """Starting weights: the real MiniLM (6x384, fact 1 of the design), layers of the teacher, or random."""
+    init: Literal["minilm", "teacher", "random", "checkpoint"] = "minilm"
+    """Starting weights: the real MiniLM (6x384, fact 1 of the design), layers of the teacher, random, a checkpoint."""
+    name_or_path: NamedPath | None = None
+    """With `init: checkpoint`: one of our checkpoints, heads included, or an MPNet folder of `save_pretrained`."""
     teacher_layers: tuple[Annotated[int, Field(ge=0)], ...] | None = None
     """With `init: teacher`: which teacher layers, from 0; null: uniformly spaced."""
     projection: bool = True
@@ -146,6 +127,8 @@ class Student(Section):
             raise ValueError(
                 "`init: minilm` needs hidden_size 384, attention_heads 12, intermediate_size 1536, layers <= 6"
             )
+        if (self.init == "checkpoint") != (self.name_or_path is not None):
+            raise ValueError("`init: checkpoint` and `name_or_path` need each other: the weights and where they are")
         if self.teacher_layers is not None and self.init != "teacher":
             raise ValueError("`teacher_layers` has no effect without `init: teacher`")
         if self.teacher_layers is not None and len(self.teacher_layers) != self.layers:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from core.schema.base import Count, Rate, Section
+from core.schema.base import Count, NamedPath, Rate, Section
 
 
 class Heads(Section):
@@ -62,7 +62,7 @@ class Limits(Section):
     binary_recall: Rate | None = 0.97
     """Share of attacks caught, above (the roadmap's false-negative rate below 0.03)."""
     memory_usage_mb: Annotated[float, Field(gt=0.0)] | None = 200.0
-    """Peak resident memory of the serving process, MB, below."""
+    """Peak resident memory of the serving process, MB, at most."""
     p50_ms: Annotated[float, Field(gt=0.0)] | None = 2.0
     """Median text-to-decision latency, milliseconds, below."""
     p99_ms: Annotated[float, Field(gt=0.0)] | None = 5.0
@@ -82,6 +82,8 @@ class Evaluation(Section):
     """Threads of the measured model."""
     grid_seconds: Annotated[float, Field(ge=0.0)] = 30.0
     """Time box of the grid (length, threads, batch, padding) beside the headline figure, seconds; 0 leaves it out."""
+    peers: tuple[NamedPath, ...] = ()
+    """`eval.race`: the checkpoint folders timed against `checkpoint`, their calls interleaved with its own."""
     throughput_seconds: Annotated[float, Field(ge=0.0)] = 5.0
     """How long the saturated throughput is measured, seconds; 0 leaves it out."""
     bootstrap_repeats: Annotated[int, Field(ge=100)] = 2000

@@ -11,7 +11,9 @@ from eval.schema.base import Interval, Value, agree
 class Intervals(Value):
     """95 % intervals of the figures of the same name; None where the figure is None.
 
-    Shares of counts have Wilson's interval, everything else a bootstrap over near-duplicate clusters.
+    Shares of counts have Wilson's interval, everything else a bootstrap over near-duplicate clusters, which is None
+    also where nothing was resampled (the reports on a training's steps). A bootstrap sees no spread where no mistake
+    was made; binary F1's is therefore at least as wide as Wilson's carried over to it.
     """
 
     binary_f1: Interval | None

@@ -99,8 +99,9 @@ class ColdStart(Value):
     """From nothing to the first decision, in a process of its own, seconds."""
 
     import_s: float
+    """Importing core.pipeline; the interpreter's own start is not in it."""
     open_s: float
-    """Hashes verified, graph loaded, heads loaded."""
+    """Hashes verified, graph and heads loaded; a PyTorch folder imports torch here."""
     first_call_s: float
 
 
