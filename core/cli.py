@@ -149,6 +149,8 @@ def _describe(node: Mapping[str, Any]) -> str:
         return " or ".join(filter(None, map(_describe, node["anyOf"])))
     if choices := node.get("enum", [node["const"]] if "const" in node else []):
         return " | ".join(map(str, choices))
+    if node.get("type") == "array" and "prefixItems" in node:
+        return f"[{', '.join(_describe(item) for item in node['prefixItems'])}]"
     if node.get("type") == "array":
         return f"list, each: {_describe(node['items']) or 'a section'}"
     limits = " and ".join(f"{word} {node[bound]:.12g}" for bound, word in BOUNDS.items() if bound in node)

@@ -87,6 +87,7 @@ class Transformer(nn.Module):
         for number, layer in enumerate(self.encoder.layer, 1):
             projected = None
             if number in projections or number in scores:
+                assert isinstance(layer, Layer)
                 attention = layer.attention.attn
                 projected = attention.project(states[-1])
                 inside[number] = Inside(projected, attention.scores(projected, bias) if number in scores else None)
@@ -117,7 +118,7 @@ class SentenceEncoder(nn.Module):
     ) -> EncoderOutput:
         """input_ids, attention_mask: (batch, tokens) int64, padded on the right.
 
-        projections, scores: the layers, from 1, of which `inside` holds queries, keys and values; and these with scores.
+        projections, scores: layers, from 1, of which `inside` holds queries, keys and values; or these with scores.
         """
         states, inside = self.transformer(input_ids, attention_mask, projections, scores)
         embedding = self.pool(states[-1], attention_mask)

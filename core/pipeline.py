@@ -21,6 +21,7 @@ from core.triggers import Trigger, TriggerMatcher
 WARN, BLOCK = 0.5, 0.8  # fixed by the consumers (serving contract); the heads are made to fit
 SURE_FAMILY, SURE_SUBFAMILY = 0.6, 0.5
 SHOWN_TRIGGERS = 5
+SCORED_TOGETHER = 1024  # texts
 STAGES = ("tokenise", "encode", "classify", "post-process")
 
 
@@ -106,7 +107,13 @@ class Pipeline:
         """Scores and decisions alone, for many texts."""
         if not texts:
             return Predictions(np.zeros(0), (), (), np.zeros(0), np.zeros(0))
-        return decide(self.score(self.encoder.encode(texts, batch_size)), self._taxonomy)
+        parts = [  # in parts: a lexical embedding has as many dimensions as terms
+            self.score(self.encoder.encode(texts[start : start + SCORED_TOGETHER], batch_size))
+            for start in range(0, len(texts), SCORED_TOGETHER)
+        ]
+        names = ("attack", "family", "subfamily")
+        whole = HeadScores(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+        return decide(whole, self._taxonomy)
 
     def __call__(self, text: str, lap: Callable[[str], None] = untimed) -> Decision:
         """One text to its whole decision; `lap` is told each of `STAGES` when it is over, for whoever times them."""

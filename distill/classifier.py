@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from core.heads import LinearHead
 from core.model import SentenceEncoder
 from core.rows import Taxonomy
-from distill.token_states import Layers, TokenStates, encode
+from distill.token_states import NO_LAYERS, Layers, TokenStates, encode
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class ClassifierOutput:
 
     embedding: Tensor  # (batch, dim)
     logits: Logits
-    tokens: TokenStates = TokenStates()  # those asked for, hidden states mapped to the teacher's width
+    tokens: TokenStates  # those asked for, hidden states mapped to the teacher's width
 
 
 class SentenceClassifier(nn.Module):
@@ -82,7 +82,7 @@ class SentenceClassifier(nn.Module):
         self.heads = heads
         self.hidden_map = nn.Linear(encoder.spec.hidden_size, teacher_width) if teacher_width else None
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, layers: Layers = Layers()) -> ClassifierOutput:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, layers: Layers = NO_LAYERS) -> ClassifierOutput:
         """input_ids, attention_mask: (batch, tokens); layers: of which token-level states are asked for."""
         output, states = encode(self.encoder, input_ids, attention_mask, layers)
         if states.hidden is not None and self.hidden_map is not None:

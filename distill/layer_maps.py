@@ -23,10 +23,11 @@ def pairs(config: Losses, student: int, teacher: int) -> tuple[tuple[int, int], 
             return tuple((student - back, teacher - back) for back in reversed(range(config.last_layers)))
         case "pairs":
             assert config.layer_pairs is not None
-            for mine, theirs in config.layer_pairs:
+            given = tuple((mine, theirs) for mine, theirs in config.layer_pairs)
+            for mine, theirs in given:
                 _refuse_missing("losses.layer_pairs", "student", mine, student)
                 _refuse_missing("losses.layer_pairs", "teacher", theirs, teacher)
-            return config.layer_pairs
+            return given
 
 
 def late_layer(layers: int) -> int:

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from transformers import set_seed
 
 from core import checkpoint, manifest
 from core.errors import UserError
-from core.heads import LinearHead
 from core.model import SentenceEncoder
 from core.schema import Losses
+from core.schema.losses import OFF, SENTENCE_TERMS, TOKEN_TERMS
 from core.tokenizer import TextTokenizer
 from core.torch_encoder import TorchEncoder
-from distill import student, teacher
+from distill import student, teacher, warm_start
 from distill.cache import TargetCache
-from distill.classifier import Logits, SentenceClassifier, TorchHeads
+from distill.classifier import SentenceClassifier, TorchHeads
 from distill.experiment_run import Run, finish, recipe, stored_type, train_classifier
-from distill.targets import Teacher, cache_targets, cached_states, hidden_megabytes, live_states
-from distill.training_set import HiddenSource, TeacherTargets
+from distill.layer_maps import layer_plan
+from distill.split_targets import hidden_cache, refuse_other_tokens, split_targets
+from distill.targets import Teacher, cache_targets
+from distill.token_states import LayerPlan
+from distill.training_set import TeacherTargets
 
 PROJECTION_TEXTS = 4096  # on which a new projection is fitted
 AGREEMENT_TEXTS = 256  # on which student and teacher are compared before training
@@ -30,6 +32,8 @@ AGREEMENT_TEXTS = 256  # on which student and teacher are compared before traini
 def make_teacher(run: Run) -> Path:
     """Fine-tunes the teacher on the labels and writes its checkpoint; returns the folder."""
     config, experiment = run.experiment.teacher, run.experiment
+    if experiment.student.init == "checkpoint":
+        warm_start.verify(experiment.student)  # before the hours that a teacher takes
     if config.training is None:
         return _given_teacher(run)
     folder = experiment.output / "teacher"
@@ -42,9 +46,10 @@ def make_teacher(run: Run) -> Path:
     workspace = run.workspace("teacher", identity)
     set_seed(experiment.seed)
     encoder, tokenizer_folder = teacher.initial(config, run.corpus.splits["train"].texts, workspace, experiment.seed)
+    layer_plan(experiment.losses, experiment.student, encoder.spec)  # a mistake in it shows now
     tokenizer = TextTokenizer.open(tokenizer_folder, config.max_length)
     model = SentenceClassifier(encoder, TorchHeads(encoder.spec.embedding_size, run.taxonomy))
-    on_labels = Losses(embedding_cosine=0.0, logits_kd=0.0, task=1.0)
+    on_labels = Losses(embedding_cosine=OFF, logits_kd=OFF)
     train_classifier(run, model, tokenizer, on_labels, config.training, workspace, {})
     stored = stored_type(model.encoder.eval(), tokenizer, run)
     return finish(run, folder, model, stored, tokenizer, tokenizer_folder, {"recipe": identity})
@@ -54,37 +59,32 @@ def make_student(run: Run, teacher_folder: Path) -> Path:
     """Caches the teacher's targets, trains the student on them and writes its checkpoint; returns the folder."""
     experiment, config, terms = run.experiment, run.experiment.student, run.experiment.losses
     source = Teacher.open(teacher_folder)
+    spec = source.encoder.model.spec
+    begun = warm_start.start(config, spec.embedding_size) if config.init == "checkpoint" else None
     folder = experiment.output / "student"
     sections = [section.model_dump() for section in (config, terms, experiment.heads)]
-    identity = recipe(*sections, experiment.seed, run.corpus.fingerprints, source.digest)
+    origins = [source.digest, *([begun.digest] if begun else [])]
+    identity = recipe(*sections, experiment.seed, run.corpus.fingerprints, *origins)
     if run.finished(folder, identity):
         return folder
     workspace = run.workspace("student", identity)
     set_seed(experiment.seed)
-    tokenizer = TextTokenizer.open(teacher_folder, config.max_length)
-    seen = source.encoder.tokenizer.max_length  # a given teacher's own, whatever teacher.max_length says
-    if terms.hidden_mse and seen != config.max_length:
-        raise UserError(
-            f"losses.hidden_mse compares token by token, but the teacher was made for {seen} tokens and"
-            f" student.max_length is {config.max_length}: make them equal"
-        )
-    encoder = student.initial(config, source.encoder.model)
-    distilling = any((terms.embedding_cosine, terms.embedding_mse, terms.hidden_mse, terms.logits_kd))
-    targets: dict[str, TeacherTargets] = {}
-    layers = student.layer_map(config.layers, source.encoder.model.spec.layers) if terms.hidden_mse else {}
-    if distilling or config.projection:
-        cache = cache_targets(source, run.texts, experiment.targets.cache_dir, (), experiment.targets.tokens_per_batch)
-        _start_from_teacher(run, encoder, tokenizer, cache, distilling)
-        if distilling:
-            raw = checkpoint.load_classifier(teacher_folder, manifest.read(teacher_folder).fields).heads
-            hidden = _hidden_cache(run, source, tuple(layers.values())) if layers else None
-            targets = {name: _targets(run, name, cache, raw, source, layers, hidden) for name in run.corpus.splits}
-    width = source.encoder.model.spec.hidden_size
+    tokenizer_folder = begun.folder if begun else teacher_folder
+    tokenizer = TextTokenizer.open(tokenizer_folder, config.max_length)
+    plan = layer_plan(terms, config, spec)
+    if plan:
+        refuse_other_tokens(source.encoder.tokenizer, tokenizer, terms)
+    encoder = begun.encoder if begun else student.initial(config, source.encoder.model)
+    targets = _learn_from(run, source, teacher_folder, encoder, tokenizer, plan, begun)
     heads = TorchHeads(encoder.spec.embedding_size, run.taxonomy)
-    model = SentenceClassifier(encoder, heads, tuple(layers), width if layers else None)
+    if begun:
+        warm_start.load_heads(heads, begun, run.taxonomy)
+    model = SentenceClassifier(encoder, heads, spec.hidden_size if plan.teacher.hidden else None)
     train_classifier(run, model, tokenizer, terms, config.training, workspace, targets)
-    origin = {"parent": {"name": "teacher", "digest": source.digest}, "recipe": identity}
-    return finish(run, folder, model, torch.float32, tokenizer, teacher_folder, origin)
+    origin: dict[str, Any] = {"parent": {"name": "teacher", "digest": source.digest}, "recipe": identity}
+    if begun:
+        origin["started_from"] = {"name": begun.folder.name, "digest": begun.digest}
+    return finish(run, folder, model, torch.float32, tokenizer, tokenizer_folder, origin)
 
 
 def _given_teacher(run: Run) -> Path:
@@ -101,50 +101,50 @@ def _given_teacher(run: Run) -> Path:
     return folder
 
 
+def _learn_from(
+    run: Run,
+    source: Teacher,
+    teacher_folder: Path,
+    encoder: SentenceEncoder,
+    tokenizer: TextTokenizer,
+    plan: LayerPlan,
+    begun: warm_start.Start | None,
+) -> dict[str, TeacherTargets]:
+    """What the teacher says of every split, where a loss term asks; fits a new projection of the student, in place."""
+    settings, terms = run.experiment.targets, run.experiment.losses.terms()
+    distilling = not terms.keys().isdisjoint((*SENTENCE_TERMS, *TOKEN_TERMS))
+    new_projection = begun.new_projection if begun else encoder.projection is not None
+    if begun and distilling:
+        warm_start.refuse_useless(begun, source, terms.keys())
+    if not (distilling or new_projection):
+        return {}
+    cache = cache_targets(source, run.texts, settings.cache_dir, (), settings.tokens_per_batch)
+    if new_projection or not begun:
+        # What an earlier stage left may agree with its teacher; a fresh student that does has nothing to learn.
+        _start_from_teacher(run, encoder, tokenizer, cache, new_projection, compare=distilling and not begun)
+    if not distilling:
+        return {}
+    raw = checkpoint.load_classifier(teacher_folder, manifest.read(teacher_folder).fields).heads
+    hidden = hidden_cache(source, run.texts, plan, encoder.spec.attention_heads, settings) if plan else None
+    texts = {name: rows.texts for name, rows in run.corpus.splits.items()}
+    return split_targets(texts, cache, raw, source, plan, hidden)
+
+
 def _start_from_teacher(
-    run: Run, encoder: SentenceEncoder, tokenizer: TextTokenizer, cache: TargetCache, distilling: bool
+    run: Run,
+    encoder: SentenceEncoder,
+    tokenizer: TextTokenizer,
+    cache: TargetCache,
+    new_projection: bool,
+    compare: bool,
 ) -> None:
-    """Refuses a student that already equals its teacher; fits the new projection, in place."""
+    """Refuses, where asked to compare, a student that equals its teacher; fits the new projection, in place."""
     projection, encoder.projection = encoder.projection, None
     texts = run.corpus.splits["train"].texts[:PROJECTION_TEXTS]
     pooled = TorchEncoder(encoder, tokenizer).encode(texts)
     encoder.projection = projection
     wanted = cache.embeddings(texts)
-    if distilling:
+    if compare:
         student.refuse_if_same(pooled[:AGREEMENT_TEXTS], wanted[:AGREEMENT_TEXTS])
-    if projection is not None:
+    if new_projection:
         student.fit_projection(encoder, pooled, wanted)
-
-
-def _hidden_cache(run: Run, source: Teacher, layers: tuple[int, ...]) -> TargetCache | None:
-    """Cached token-level targets when they fit the stated budget; None: computed live."""
-    settings = run.experiment.targets
-    needed = hidden_megabytes(source, run.texts, layers)
-    if needed > settings.disk_budget_mb:
-        print(
-            f"hidden states would take {needed:,.0f} MB, targets.disk_budget_mb is {settings.disk_budget_mb:,.0f}: live"
-        )
-        return None
-    return cache_targets(source, run.texts, settings.cache_dir, layers, settings.tokens_per_batch)
-
-
-def _targets(
-    run: Run,
-    name: str,
-    cache: TargetCache,
-    heads: Mapping[str, LinearHead],
-    source: Teacher,
-    layers: Mapping[int, int],
-    hidden: TargetCache | None,
-) -> TeacherTargets:
-    """What the teacher says of one split."""
-    texts = run.corpus.splits[name].texts
-    embedding = cache.embeddings(texts)
-    if not np.isfinite(embedding).all():
-        raise UserError(f"the teacher gives NaN embeddings for {name} texts: set teacher.dtype=float32")
-    scores = {part: torch.from_numpy(head.logits(embedding)) for part, head in heads.items()}
-    logits = Logits(scores["binary"][:, 0], scores["family"], scores["subfamily"])
-    states: HiddenSource | None = None
-    if layers:
-        states = cached_states(hidden, texts) if hidden is not None else live_states(source, tuple(layers.values()))
-    return TeacherTargets(torch.from_numpy(embedding), logits, states)

@@ -142,6 +142,7 @@ def live_states(teacher: Teacher) -> TokenSource:
 
     def states(rows: Sequence[int], input_ids: torch.Tensor, mask: torch.Tensor, layers: Layers) -> TokenStates:
         with torch.no_grad(), torch.autocast(teacher.device.type, enabled=False):
-            return encode(teacher.encoder.model, input_ids.to(teacher.device), mask.to(teacher.device), layers)[1]
+            _, found = encode(teacher.encoder.model, input_ids.to(teacher.device), mask.to(teacher.device), layers)
+        return found.to(input_ids.device)
 
     return states

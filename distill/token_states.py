@@ -35,14 +35,18 @@ class Layers:
 class LayerPlan:
     """The layers of both models, in the same order."""
 
-    student: Layers = Layers()
-    teacher: Layers = Layers()
+    student: Layers
+    teacher: Layers
 
     def only(self, terms: Collection[str]) -> LayerPlan:
         return LayerPlan(self.student.only(terms), self.teacher.only(terms))
 
     def __bool__(self) -> bool:
         return bool(self.student)
+
+
+NO_LAYERS = Layers()
+NO_PLAN = LayerPlan(NO_LAYERS, NO_LAYERS)
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,14 @@ class TokenStates:
     hidden: Tensor | None = None  # (layers, batch, tokens, dim)
     scores: Tensor | None = None  # (layers, batch, heads, tokens, tokens), before the softmax over keys
     projections: Projections | None = None  # (batch, tokens, width) each
+
+    def to(self, device: torch.device) -> TokenStates:
+        projections = self.projections
+        return TokenStates(
+            hidden=None if self.hidden is None else self.hidden.to(device),
+            scores=None if self.scores is None else self.scores.to(device),
+            projections=projections and Projections(*(part.to(device) for part in vars(projections).values())),
+        )
 
 
 def encode(

@@ -21,7 +21,7 @@ from distill import losses
 from distill.classifier import Logits
 from distill.schedule import refuse_idle, weights_at
 from distill.terms import Batch, loss_term
-from distill.token_states import LayerPlan
+from distill.token_states import NO_PLAN
 from distill.training_set import TeacherTargets
 
 
@@ -56,7 +56,7 @@ class DistillationTrainer(Trainer):
     ) -> tuple[dict[str, Tensor], Logits]:
         """The terms of these names, unweighted; what none of them needs is not computed."""
         targets, rows, mask = self.targets[model.training], inputs["row"], inputs["attention_mask"]
-        plan = targets.plan.only(names) if targets else LayerPlan()
+        plan = targets.plan.only(names) if targets else NO_PLAN
         output = model(inputs["input_ids"], mask, plan.student)
         embedding, logits = targets.of(rows) if targets else (None, None)
         tokens = None
@@ -71,11 +71,13 @@ class DistillationTrainer(Trainer):
         """Of family and sub-family, from their numbers of training rows, where they are asked for."""
         if self.config.class_weighting != "balanced":
             return None
-        assert isinstance(self.train_dataset, Dataset)
-        columns = {name: torch.tensor(self.train_dataset[name]) for name in ("family", "subfamily")}
-        counts = {name: torch.bincount(column[column != IGNORED]) for name, column in columns.items()}
-        beta = self.config.balance_beta
-        return {name: losses.balanced_weights(count, beta).to(self.args.device) for name, count in counts.items()}
+        rows, found = self.train_dataset, dict[str, Tensor]()
+        assert isinstance(rows, Dataset)
+        for name in ("family", "subfamily"):
+            target = torch.from_numpy(np.asarray(rows[name]))
+            counts = torch.bincount(target[target != IGNORED])
+            found[name] = losses.balanced_weights(counts, self.config.balance_beta).to(self.args.device)
+        return found
 
     def create_optimizer_and_scheduler(self, num_training_steps: int) -> None:
         refuse_idle(self.config.terms(), num_training_steps)  # the first moment at which the steps are known

@@ -13,7 +13,7 @@ from torch import Tensor
 from core.rows import Rows, Taxonomy
 from core.tokenizer import TextTokenizer, pad
 from distill.classifier import Logits
-from distill.token_states import LayerPlan, Layers, TokenStates
+from distill.token_states import NO_PLAN, LayerPlan, Layers, TokenStates
 
 TokenSource = Callable[[Sequence[int], Tensor, Tensor, Layers], TokenStates]
 """(row numbers, input_ids, attention_mask, the teacher's layers) -> the teacher's token-level states."""
@@ -26,7 +26,7 @@ class TeacherTargets:
     embedding: Tensor  # (rows, dim)
     logits: Logits  # of the teacher's heads
     tokens: TokenSource | None = None
-    plan: LayerPlan = LayerPlan()
+    plan: LayerPlan = NO_PLAN
     """The layers that `tokens` is to be asked for."""
 
     def of(self, rows: Tensor) -> tuple[Tensor, Logits]:

@@ -11,8 +11,8 @@ from core import cli
 from core.errors import UserError
 from core.folders import atomic_write, writable
 from eval import kept
-from eval.comparison import Side, compare
-from eval.comparison_page import print_comparison, to_markdown
+from eval.comparing.comparison import Side, compare
+from eval.comparing.page import print_comparison, to_markdown
 from eval.report import read
 from eval.schema.comparison import Comparison
 

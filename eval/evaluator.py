@@ -10,7 +10,8 @@ from typing import Any, Protocol
 from core.provenance import hardware, timestamp
 from core.rows import Rows
 from core.schema import Evaluation
-from eval import grid, latency, resources, throughput
+from eval import resources
+from eval.clock import grid, latency, throughput
 from eval.judge import Measured, judge
 from eval.kept import Kept, Predictions
 from eval.schema import Hardware, Overlap, Report, Threshold

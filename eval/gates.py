@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.errors import UserError
-from eval.comparable import noisy, other_machine, same_rows
+from eval.comparing.comparable import noisy, other_machine, same_rows
 from eval.schema import Report
 from eval.schema.gate import Check, Gate, Kind, Outcome, Rules
 from eval.schema.race import Race

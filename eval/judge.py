@@ -10,8 +10,9 @@ import numpy as np
 
 from core.rows import Rows
 from core.schema import Evaluation
-from eval import latency, slices
+from eval import slices
 from eval.accuracy import accuracy, decisions, sensitivity
+from eval.clock import latency
 from eval.kept import Kept
 from eval.schema import (
     SYNTHETIC,

@@ -24,8 +24,8 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
     from core.folders import writable
     from core.pipeline import open_pipeline
     from core.provenance import provenance
-    from eval.race_report import print_race, write
-    from eval.racing import race
+    from eval.clock.race_report import print_race, write
+    from eval.clock.racing import race
 
     folders = (experiment.checkpoint, *evaluation.peers)
     folder = race_folder(experiment.output, folders, evaluation.split)

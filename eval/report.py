@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 from rich.console import Console
+from rich.text import Text
 
 from core.errors import UserError
 from core.folders import atomic_write
 from eval import kept, tables
-from eval.evaluator import Outcome
 from eval.schema import VERSION, Report
+
+if TYPE_CHECKING:
+    from eval.evaluator import Outcome  # the measuring libraries are not needed to read a report
 
 JSON, MARKDOWN, HTML = "report.json", "report.md", "report.html"
 
@@ -146,6 +150,10 @@ def print_comparison(reports: Mapping[str, Report], console: Console | None = No
 
 
 def print_verdict(report: Report, console: Console | None = None) -> None:
-    """The targets and the notes on the terminal, stamped when synthetic."""
-    above = [report.synthetic] if report.synthetic else []
-    tables.print_table(tables.VERDICT_HEAD, tables.verdict_rows(report), [*above, *report.notes], console)
+    """The targets on the terminal, stamped when synthetic; below them why, and what to know before believing them."""
+    console = console or Console()
+    rows = tables.verdict_rows(report)
+    short = [row[:5] for row in rows]
+    tables.print_table(tables.VERDICT_HEAD[:5], short, [report.synthetic] if report.synthetic else [], console)
+    for line in (*(f"{row[0]}: {row[6]}" for row in rows), *report.notes):
+        console.print(Text(f"- {line}"))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from eval.printable import printable
 from eval.schema import Interval, Judgement, Report, Slice
 from eval.targets import ABOVE, TARGETS
 
@@ -208,8 +210,9 @@ def markdown_table(head: Sequence[str], rows: Cells) -> str:
 
 
 def escape(cell: str) -> str:
-    """Text that stays inside one Markdown cell and opens no tag."""
-    return " ".join(cell.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").split())
+    """Text that stays inside one Markdown cell and opens no tag, link or code."""
+    safe = re.sub(r"([\\|`]|(?<=\])\()", r"\\\1", printable(" ".join(cell.split())))
+    return safe.replace("<", "&lt;")
 
 
 def print_table(head: Sequence[str], rows: Cells, above: Sequence[str], console: Console | None = None) -> None:
@@ -221,7 +224,7 @@ def print_table(head: Sequence[str], rows: Cells, above: Sequence[str], console:
     for name in head:
         table.add_column(Text(name))
     for row in rows:
-        table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
+        table.add_row(*(Text(printable(cell), style=STYLES.get(cell, "")) for cell in row))
     console.print(table)
 
 

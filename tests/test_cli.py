@@ -83,7 +83,7 @@ def test_help_teaches_from_the_schema(door: Door, capsys: pytest.CaptureFixture[
     assert attention_heads is not None
     assert f"  student.attention_heads = 12  (whole number at least 1)\n      {attention_heads}\n" in text
     assert "student.training.learning_rate = 5.0e-05  (number above 0)" in text  # as YAML reads it
-    assert "student.init = minilm  (minilm | teacher | random)" in text
+    assert "student.init = minilm  (minilm | teacher | random | checkpoint)" in text
     assert "data.max_rows = null  (whole number at least 1 or null)" in text
     assert "data.train[].path = null  (path or null)" in text
     assert "teacher.layers" not in text  # not one of the named sections

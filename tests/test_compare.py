@@ -18,18 +18,18 @@ from scipy.stats import binomtest
 from core.errors import UserError
 from core.rows import Rows, text_hash
 from eval import kept
-from eval.alignment import alignment
-from eval.comparable import noisy
 from eval.compare import default_folder, main, names
-from eval.comparison import Side, compare
-from eval.comparison_page import code, print_comparison, to_markdown
-from eval.comparison_tables import sentence, word
+from eval.comparing.alignment import alignment
+from eval.comparing.comparable import noisy
+from eval.comparing.comparison import Side, compare
+from eval.comparing.page import code, print_comparison, to_markdown
+from eval.comparing.separate_runs import latency_ratio
+from eval.comparing.words import sentence, word
 from eval.kept import Calls
 from eval.metrics import bootstrap
 from eval.report import read
 from eval.schema import SYNTHETIC
 from eval.schema.comparison import Change, Comparison, Peer
-from eval.separate_runs import latency_ratio
 
 ROWS = make_rows()  # 40 attacks, then 60 benign texts
 WRONG_A, WRONG_B = [0, 1, 50], [0, 2, 3, 5, 60, 61, 70]

@@ -255,7 +255,7 @@ def test_help_documents_the_statuses(door: Callable[..., object], capsys: pytest
         assert line in text
 
 
-def test_the_example_workflow_calls_what_there_is(tmp_path: Path) -> None:
+def test_the_example_workflow_calls_what_there_is() -> None:
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "model-gate.yml").read_text())
     assert set(workflow[True]) == {"workflow_dispatch", "pull_request"}  # YAML 1.1 reads `on` as true
     job = workflow["jobs"]["gate"]

@@ -1,4 +1,4 @@
-"""eval.grid: what is measured first, what fits the time box, and that everything else is named."""
+"""eval.clock.grid: what is measured first, what fits the time box, and that everything else is named."""
 
 import gc
 from collections.abc import Sequence
@@ -10,9 +10,9 @@ import pytest
 from core.errors import UserError
 from core.pipeline import open_pipeline
 from core.rows import Rows
-from eval import grid
-from eval.grid import MOST_CALLS, measure
-from eval.grid_plan import Setting, by_bucket, expected_seconds, not_there, plan, without_time
+from eval.clock import grid
+from eval.clock.grid import MOST_CALLS, measure
+from eval.clock.grid_plan import Setting, by_bucket, expected_seconds, not_there, plan, without_time
 from eval.schema import Cell
 
 SHORT, LONG = (1, 16), (257, 512)

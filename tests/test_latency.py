@@ -1,4 +1,4 @@
-"""eval.latency: what is called how often, what the stages add up to, and what the figures mean."""
+"""eval.clock.latency: what is called how often, what the stages add up to, and what the figures mean."""
 
 import gc
 from collections import Counter
@@ -11,9 +11,9 @@ import pytest
 from core.errors import UserError
 from core.pipeline import STAGES, open_pipeline, untimed
 from core.rows import Rows
-from eval import latency
+from eval.clock import latency
+from eval.clock.latency import calling_order, figures, measure, measure_together, repeats_sentence, timed_call
 from eval.kept import Answers, Calls, Kept, read, write
-from eval.latency import calling_order, figures, measure, measure_together, repeats_sentence, timed_call
 
 NAMES = ["a", "b", "c"]
 

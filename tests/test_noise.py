@@ -1,10 +1,10 @@
-"""eval.noise: when the machine is called too noisy, and that the fixed workload is fixed."""
+"""eval.clock.noise: when the machine is called too noisy, and that the fixed workload is fixed."""
 
 import numpy as np
 import pytest
 
 from core.errors import UserError
-from eval.noise import ROWS, WIDER, WIDTH, _session, noise, workload
+from eval.clock.noise import ROWS, WIDER, WIDTH, _session, noise, workload
 
 QUIET = np.full(200, 1_000_000)
 

@@ -10,10 +10,11 @@ from rich.console import Console
 from core.errors import UserError
 from core.pipeline import STAGES
 from core.schema import Evaluation, Experiment
-from eval import latency, race, race_report
+from eval import race
+from eval.clock import latency, race_report
+from eval.clock.racing import race as run_race
+from eval.clock.ratios import ratios
 from eval.kept import Calls
-from eval.racing import race as run_race
-from eval.ratios import ratios
 from eval.schema.race import Race
 
 TEXTS = [f"text {'x' * index}" for index in range(30)]

@@ -181,6 +181,8 @@ def test_digits() -> None:
 def test_cells_stay_in_their_cell() -> None:
     assert markdown_table(("a",), [("x|y\nz",)]).splitlines() == ["| a |", "| --- |", "| x\\|y z |"]
     assert escape("<script>") == "&lt;script>"
+    assert escape("[click](http://x) `code` [0.1, 0.2]") == "[click]\\(http://x) \\`code\\` [0.1, 0.2]"
+    assert escape("\x1b[2J") == "?[2J"
 
 
 def test_comparison() -> None:

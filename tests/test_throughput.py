@@ -1,4 +1,4 @@
-"""eval.throughput: callers work at once, every text has its turn, and a failure ends the load."""
+"""eval.clock.throughput: callers work at once, every text has its turn, and a failure ends the load."""
 
 import gc
 import threading
@@ -10,10 +10,10 @@ import pytest
 
 from core.errors import UserError
 from core.pipeline import untimed
-from eval import throughput
-from eval.latency import calling_order
+from eval.clock import throughput
+from eval.clock.latency import calling_order
+from eval.clock.throughput import measure, saturate
 from eval.schema import Throughput
-from eval.throughput import measure, saturate
 
 TEXTS = [str(index) for index in range(40)]
 

@@ -24,11 +24,13 @@ from core.rows import Taxonomy
 from core.schema import Experiment
 from core.tokenizer import TextTokenizer
 from core.torch_encoder import TorchEncoder
-from distill import fit, losses, teacher
+from distill import fit, losses, split_targets, teacher
 from distill.callbacks import ReportOnSave, StopOnInterrupt
 from distill.classifier import TorchHeads
 from distill.experiment_run import Run
+from distill.schedule import weight_at
 from distill.stages import make_student, make_teacher
+from distill.token_states import Layers
 from eval import report
 from eval.metrics import auroc, confusion
 from eval.operating_point import fit as fit_point
@@ -178,7 +180,7 @@ def test_the_report_of_a_step_checkpoint_is_that_of_its_weights(finished: Run, s
         judged = report.read(folder)
         assert judged.accuracy.confusion_matrix == confusion(rows.labels, said)
         assert judged.accuracy.auroc == pytest.approx(auroc(rows.labels, logits))
-        right = {name: of.correct for name, of in judged.per_family.items()}
+        right = {name: of.counts.tp + of.counts.tn for name, of in judged.per_family.items()}
         families = np.array(rows.families)
         assert right == {str(n): int((said == rows.labels)[families == n].sum()) for n in np.unique(families)}
 
@@ -430,6 +432,163 @@ def test_a_nan_loss_stops_and_names_the_step(begin: Begin, tmp_path: Path, monke
     with pytest.raises(UserError, match=r"the loss is nan at step 2: lower the learning rate"):
         make_teacher(begin(tmp_path))
     assert not (tmp_path / "teacher").exists()
+
+
+SCHEDULED: dict[str, Any] = dict.fromkeys(TERMS, 0.0) | {
+    "task": 1.0,
+    "similarity": {"weight": 5.0, "warmup_steps": 4},
+    "relations": {"weight": 2.0, "until_step": 8, "decay": "linear"},
+    "attention_kl": {"weight": 1.0, "until_step": 8},
+    "attention_mse": {"weight": 1.0, "until_step": 8},
+    "contrastive": 0.5,
+    "relation_heads": 8,
+    "class_weighting": "balanced",
+}
+OTHER_SHAPE = {"init": "random", "hidden_size": 16, "attention_heads": 2, "projection": False}
+STEP_BY_STEP = {**TRAINING, "num_train_epochs": 2, "logging_steps": 1}
+
+
+@pytest.fixture(scope="module")
+def scheduled(tmp_path_factory: pytest.TempPathFactory, begin: Begin, finished: Run) -> Run:
+    """A student of half the width and half the heads, by the terms that `finished` lacks, some with a schedule."""
+    run = begin(
+        tmp_path_factory.mktemp("scheduled"), losses=SCHEDULED, student=OTHER_SHAPE | {"training": STEP_BY_STEP}
+    )
+    make_student(run, finished.experiment.output / "teacher")
+    return run
+
+
+def steps_of(run: Run) -> list[dict[str, Any]]:
+    return [entry for entry in last_state(run, "student")["log_history"] if "loss" in entry]
+
+
+def test_every_scheduled_term_is_logged_with_its_weight(scheduled: Run) -> None:
+    entries, terms = steps_of(scheduled), scheduled.experiment.losses.terms()
+    assert [entry["step"] for entry in entries] == list(range(1, STEPS + 1))
+    assert terms.keys() == {"task", "similarity", "relations", "attention_kl", "attention_mse", "contrastive"}
+    for step, entry in enumerate(entries):
+        weights = {name: entry[f"weight_{name}"] for name in terms}
+        assert weights == {name: weight_at(term, step, STEPS) for name, term in terms.items()}
+        logged = {name for name in terms if f"loss_{name}" in entry}
+        assert logged == {name for name, weight in weights.items() if weight}  # what is off is not computed
+        weighted = sum(weights[name] * entry[f"loss_{name}"] for name in logged)
+        assert entry["loss"] == pytest.approx(weighted, abs=2e-3)  # the Trainer rounds the loss
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("similarity", {}),
+        ("relations", {"relation_heads": 8}),
+        ("relations", {"relation_heads": 1, "relation_teacher_layer": 1, "relation_student_layer": 1}),
+        ("hidden_mse", {"layer_map": "last"}),
+        ("attention_kl", {}),
+        ("attention_mse", {"layer_map": "pairs", "layer_pairs": [[1, 1]]}),
+        ("contrastive", {"contrastive_temperature": 0.5}),
+        ("task", {"class_weighting": "balanced"}),
+        ("task", {"class_weighting": "focal", "focal_gamma": 1.0}),
+    ],
+)
+def test_each_term_alone_teaches_what_it_measures(
+    finished: Run, begin: Begin, tmp_path: Path, name: str, settings: dict[str, Any]
+) -> None:
+    training = {**TRAINING, "per_device_train_batch_size": 48, "num_train_epochs": 10, "evaluations_per_epoch": 1}
+    student = OTHER_SHAPE | {"training": training | {"logging_steps": 1}}
+    alone = dict.fromkeys(TERMS, 0.0) | {name: 1.0} | settings
+    run = begin(tmp_path, losses=alone, student=student, heads={"kind": "logistic"})
+    make_student(run, finished.experiment.output / "teacher")
+    values = [entry[f"loss_{name}"] for entry in steps_of(run)]
+    assert len(values) == 10  # all rows in every step, so that nothing but learning moves the loss
+    assert values[-1] < 0.9 * values[0]
+
+
+def test_validation_weighs_every_term_fully_whatever_the_step(scheduled: Run) -> None:
+    """Else the losses of two validations could not be compared, and the best step not be chosen by them."""
+    found = {
+        entry["step"]: entry["eval_loss"]
+        for entry in last_state(scheduled, "student")["log_history"]
+        if "eval_loss" in entry
+    }
+    assert found[STEPS] > steps_of(scheduled)[-1]["weight_task"] * steps_of(scheduled)[-1]["loss_task"]
+    assert min(found.values()) > 0
+
+
+def test_the_teacher_rests_while_no_term_asks_for_its_tokens(
+    scheduled: Run, finished: Run, begin: Begin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Layers] = []
+    real = split_targets.live_states
+
+    def counted(source: Any) -> Any:
+        states = real(source)
+
+        def watched(rows: Any, input_ids: Tensor, mask: Tensor, layers: Layers) -> Any:
+            asked.append(layers)
+            return states(rows, input_ids, mask, layers)
+
+        return watched
+
+    monkeypatch.setattr(split_targets, "live_states", counted)
+    switched = dict.fromkeys(TERMS, 0.0) | {"task": 1.0, "relation_heads": 8}
+    switched |= {"relations": {"until_step": 4}, "attention_kl": {"until_step": 2}}
+    run = begin(tmp_path, losses=switched, student=OTHER_SHAPE | {"training": {**TRAINING, "evaluations_per_epoch": 1}})
+    make_student(run, finished.experiment.output / "teacher")
+    both, alone = Layers(attention=(2,), relations=(2,)), Layers(relations=(2,))
+    assert asked == [both, both, alone, alone, both, both]  # four steps, then two validations at full weight
+
+
+def test_a_resumed_training_has_the_weights_it_would_have_had(
+    scheduled: Run, finished: Run, begin: Begin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"losses": SCHEDULED, "student": OTHER_SHAPE | {"training": STEP_BY_STEP}}
+    source = finished.experiment.output / "teacher"
+    with monkeypatch.context() as patched:
+        patched.setattr(fit, "StopOnInterrupt", Interrupted)
+        patched.setattr(Interrupted, "at", 7)
+        with pytest.raises(KeyboardInterrupt):
+            make_student(begin(tmp_path, **settings), source)
+    run = begin(tmp_path, resume=True, **settings)
+    folder = make_student(run, source)
+    assert steps_of(run)[-1]["step"] == STEPS
+    names = [f"weight_{name}" for name in run.experiment.losses.terms()]
+    for mine, theirs in zip(steps_of(run), steps_of(scheduled), strict=True):
+        assert [mine[name] for name in names] == [theirs[name] for name in names]
+    assert same(weights(folder), weights(scheduled.experiment.output / "student"))
+
+
+def test_two_stages_are_two_configurations(finished: Run, begin: Begin, tmp_path: Path) -> None:
+    source = finished.experiment.output / "teacher"
+    general = dict.fromkeys(TERMS, 0.0) | {"embedding_cosine": 1.0, "relations": 1.0, "relation_heads": 8}
+    first = begin(tmp_path / "general", losses=general, heads={"kind": "logistic"})
+    begun = make_student(first, source)
+    onward = {"init": "checkpoint", "name_or_path": str(begun)}
+    second = begin(tmp_path / "task", losses=dict.fromkeys(TERMS, 0.0) | {"task": 1.0}, student=onward)
+    folder = make_student(second, source)
+    started = manifest.read(folder).fields["started_from"]
+    assert started == {"name": "student", "digest": manifest.read(begun).digest}
+    assert not same(weights(folder), weights(begun))
+    fresh = begin(tmp_path / "fresh", losses=dict.fromkeys(TERMS, 0.0) | {"task": 1.0})
+    make_student(fresh, source)
+    assert steps_of(second)[0]["loss_task"] < 0.9 * steps_of(fresh)[0]["loss_task"]  # encoder and heads knew something
+    changed = begin(tmp_path / "task", resume=True, losses={"hidden_mse": 0.0}, student=onward)
+    with pytest.raises(UserError, match="begun with another configuration"):
+        make_student(changed, source)
+
+
+def test_mistakes_in_the_student_s_part_show_before_the_teacher_is_trained(
+    finished: Run, begin: Begin, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        UserError, match=r"relation_heads 5 must divide the width of the teacher, 32, and of the student"
+    ):
+        make_teacher(begin(tmp_path, losses={"relations": 1.0, "relation_heads": 5}))
+    with pytest.raises(UserError, match=r"student\.name_or_path: .*nowhere is no folder"):
+        make_teacher(begin(tmp_path, student={"init": "checkpoint", "name_or_path": str(tmp_path / "nowhere")}))
+    late = dict.fromkeys(TERMS, 0.0) | {"contrastive": 1.0, "task": {"from_step": STEPS}}
+    run = begin(tmp_path, losses=late)
+    with pytest.raises(UserError, match=r"losses\.task\.from_step is 12, but the training has 12 steps"):
+        make_student(run, finished.experiment.output / "teacher")
+    assert not list((tmp_path / "training" / "student").glob("checkpoint-*"))
 
 
 def test_a_student_that_is_its_teacher_is_refused(finished: Run, begin: Begin, tmp_path: Path) -> None:

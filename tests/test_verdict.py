@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from eval.accuracy import accuracy
 
 from core.rows import Rows
 from core.schema import Limits
+from eval.accuracy import accuracy
 from eval.kept import Answers
 from eval.metrics import wilson
 from eval.schema import Accuracy, Judgement, Latency, LatencyIntervals, Noise, Resources

@@ -55,6 +55,7 @@ def _as_term(value: object) -> object:
 TermLike = Annotated[Term, BeforeValidator(_as_term, json_schema_input_type=Weight | Term)]
 OFF, ON = Term(weight=0.0), Term(weight=1.0)
 Layer = Annotated[int, Field(ge=1)]
+Pair = Annotated[tuple[Layer, ...], Field(min_length=2, max_length=2)]
 
 
 class Losses(Section):
@@ -102,10 +103,10 @@ class Losses(Section):
     relation_student_layer: Layer | None = None
     """The student's layer in `relations`, from 1; null: the last."""
     layer_map: Literal["uniform", "last", "pairs"] = "uniform"
-    """Layers compared in `hidden_mse` and `attention_*`: each with evenly spaced ones, the `last_layers`, or as given."""
+    """Layers of `hidden_mse` and `attention_*`: all with evenly spaced ones, the `last_layers`, or as given."""
     last_layers: Count = 1
     """`layer_map: last`: so many last layers of the student with as many of the teacher, in order."""
-    layer_pairs: Annotated[tuple[tuple[Layer, Layer], ...], Field(min_length=1)] | None = None
+    layer_pairs: Annotated[tuple[Pair, ...], Field(min_length=1)] | None = None
     """`layer_map: pairs`: each [student's layer, teacher's layer], from 1, for example [[3, 6], [6, 12]]."""
 
     @model_validator(mode="after")

@@ -52,7 +52,7 @@ class Runs:
     """All of them, in a fixed order."""
 
     newest: tuple[Run, ...]
-    """One a checkpoint and set of texts; sets in the order validation, test, others, larger first; the highest F1 first."""
+    """One a checkpoint and set of texts: validation, test, others, larger sets first; in each the highest F1 first."""
     every: tuple[Run, ...]
     """The same and older ones, by time."""
     steps: tuple[Step, ...]

@@ -7,7 +7,8 @@ import re
 from rich.console import Console
 from rich.text import Text
 
-from eval import comparison_tables as cells
+from eval.comparing import tables as cells
+from eval.comparing.words import caution, latency_note, sentence
 from eval.printable import printable
 from eval.schema.comparison import Comparison, Flip, Peer
 from eval.tables import Cells, escape, markdown_table, print_table
@@ -21,8 +22,8 @@ def to_markdown(comparison: Comparison, shown: int) -> str:
     blocks = [f"# {escape(comparison.baseline)} against {escape(names)}"]
     if comparison.synthetic:
         blocks.append(f"> **{comparison.synthetic}**")
-    blocks.append("\n".join(f"- {escape(cells.sentence(comparison, peer))}" for peer in comparison.peers))
-    blocks.append(escape(cells.caution(comparison)))
+    blocks.append("\n".join(f"- {escape(sentence(comparison, peer))}" for peer in comparison.peers))
+    blocks.append(escape(caution(comparison)))
     for peer in comparison.peers:
         blocks += _peer(comparison, peer, shown)
     return "\n\n".join(blocks) + "\n"
@@ -42,7 +43,7 @@ def _peer(comparison: Comparison, peer: Peer, shown: int) -> list[str]:
     for name, (head, rows) in sections.items():
         blocks += [f"### {name}", markdown_table(head, rows)]
         if name == "Size and latency":
-            blocks.append(escape(cells.latency_note(peer)))
+            blocks.append(escape(latency_note(peer)))
     blocks.append("### Flips")
     for kind, texts in peer.flips.items():
         few = f", the {shown} most confident" if len(texts) > shown else ""
@@ -77,7 +78,7 @@ def print_comparison(comparison: Comparison, console: Console | None = None) -> 
         console.print(Text(comparison.synthetic, style="bold yellow"))
     several = len(comparison.peers) > 1
     for peer in comparison.peers:
-        console.print(Text(printable(cells.sentence(comparison, peer)), style="bold"))
+        console.print(Text(printable(sentence(comparison, peer)), style="bold"))
         tables = (
             _without_holm(cells.FIGURE_HEAD, cells.figure_rows(peer), several),
             _without_holm(cells.TEST_HEAD, cells.test_rows(peer), several),
@@ -87,5 +88,5 @@ def print_comparison(comparison: Comparison, console: Console | None = None) -> 
         )
         for head, rows in tables:
             print_table(head, [tuple(map(printable, row)) for row in rows], (), console)
-        console.print(Text(printable(cells.latency_note(peer))))
-    console.print(Text(printable(cells.caution(comparison))))
+        console.print(Text(printable(latency_note(peer))))
+    console.print(Text(printable(caution(comparison))))

@@ -13,7 +13,7 @@ def same_rows(report: Report, baseline: Report) -> None:
             f"the report is on {report.split}, the baseline on {baseline.split}: judge both on the same split"
         )
     found = [_fingerprint("report", report), _fingerprint("baseline", baseline)]
-    if found[0] != found[1] or report.rows != baseline.rows:
+    if found[0] != found[1]:
         raise UserError(
             f"the {report.split} rows differ: {report.rows} rows with fingerprint {found[0][:12]} in the report,"
             f" {baseline.rows} with {found[1][:12]} in the baseline; judge both on the same data"

@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 from core.errors import UserError
 from core.provenance import timestamp
 from eval import slices
-from eval.alignment import alignment, reordered
-from eval.changes import flips, parts
-from eval.comparable import noisy, other_machine
+from eval.comparing.alignment import alignment, reordered
+from eval.comparing.changes import flips, parts
+from eval.comparing.comparable import noisy, other_machine
+from eval.comparing.paired import adjusted, changes, only_right, tests
+from eval.comparing.separate_runs import latency_ratio
 from eval.figures import DECISION, decisions, figures, resampled
 from eval.kept import Kept, Predictions
 from eval.metrics import bootstrap, confusion
-from eval.paired import adjusted, changes, only_right, tests
 from eval.schema import Report
 from eval.schema.comparison import Change, Comparison, LatencyRatio, McNemar, Peer, Ratio, Those
-from eval.separate_runs import latency_ratio
 
 REPEATS = 2000
 

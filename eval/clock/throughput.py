@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from core.errors import UserError
 from core.pipeline import untimed
-from eval.latency import Timed, calling_order, without_collection
+from eval.clock.latency import Timed, calling_order, without_collection
 from eval.schema import Throughput
 
 CALLERS_PER_CORE = (1, 2)  # with two, one can compute while the other holds Python's lock

@@ -15,9 +15,9 @@ from tqdm import tqdm
 
 from core.errors import UserError
 from core.pipeline import STAGES, untimed
+from eval.clock.noise import noise, workload
 from eval.kept import Calls
 from eval.metrics.intervals import quantile_interval
-from eval.noise import noise, workload
 from eval.schema import Latency, LatencyIntervals, Percentiles
 
 REFERENCE_EVERY = 4  # texts between two runs of the reference workload

@@ -10,10 +10,10 @@ from core.errors import UserError
 from core.manifest import Manifest
 from core.provenance import hardware, timestamp
 from core.schema import Evaluation
+from eval.clock.latency import NOT_RUN, Timed, measure_together, percentiles
+from eval.clock.noise import noise
+from eval.clock.ratios import ratios
 from eval.kept import Calls
-from eval.latency import NOT_RUN, Timed, measure_together, percentiles
-from eval.noise import noise
-from eval.ratios import ratios
 from eval.schema import SYNTHETIC, Hardware
 from eval.schema.race import Contestant, Peer, Race, Ratio
 

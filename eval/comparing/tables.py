@@ -1,11 +1,10 @@
-"""The cells of a comparison's tables, in sensible digits, and its outcome in a sentence."""
+"""The cells of a comparison's tables, in sensible digits."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from eval.gates import HIGHER_IS_BETTER
-from eval.schema.comparison import Change, Comparison, Part, Peer, Ratio
+from eval.schema.comparison import Change, Part, Peer, Ratio
 from eval.tables import NONE, Cells, amount, interval, share
 
 FIGURES = {
@@ -28,45 +27,6 @@ FLIP_HEAD = ("Flips", "Texts")
 PART_HEAD = ("", "Attacks", "Recall", "Difference", "Benign", "FPR", "Difference", "Now right", "Now wrong")
 RIGHT_HEAD = ("Family", "Texts", "Right before", "Right after", "Now right", "Now wrong")
 COST_HEAD = ("Cost", "Before", "After", "Ratio", "95 % interval")
-SIGNIFICANT = 0.05
-
-
-def sentence(comparison: Comparison, peer: Peer) -> str:
-    """The outcome in words: by F1, else by what the set can say."""
-    against = f"{peer.name} against {comparison.baseline}"
-    name = next(
-        (
-            name
-            for name in ("binary_f1", "binary_recall", "false_positive_rate")
-            if peer.figures[name].difference is not None
-        ),
-        None,
-    )
-    if name is None:
-        return f"{against}: the texts say nothing of either."
-    change = peer.figures[name]
-    numbers = f"{FIGURES[name]} {share(change.before)} -> {share(change.after)}, {signed(change.difference)}"
-    near = f"95 % interval {_span(change)}, p {p_value(change.adjusted_p_value)}"
-    return f"{against}: {numbers} ({near}): {word(name, change)}."
-
-
-def word(name: str, change: Change) -> str:
-    """Better or worse where chance would hardly bring such a difference, at 5 %."""
-    if change.difference is None or change.adjusted_p_value is None or change.adjusted_p_value > SIGNIFICANT:
-        return "no difference shown"
-    return "better" if (change.difference > 0) == (name in HIGHER_IS_BETTER) else "worse"
-
-
-def caution(comparison: Comparison) -> str:
-    """What the numbers rest on."""
-    several = len(comparison.peers)
-    holm = f" Holm's p-values are over the {several} checkpoints, figure by figure." if several > 1 else ""
-    return (
-        f"{comparison.rows:,} texts ({comparison.attacks:,} attacks, {comparison.benign:,} benign) of"
-        f" {', '.join(comparison.splits)}. Differences are after minus before, with 95 % intervals and p-values from a"
-        f" paired bootstrap of {comparison.repeats:,} resamples over {comparison.clusters:,} near-duplicate clusters;"
-        f" McNemar's test takes every text as independent.{holm}"
-    )
 
 
 def figure_rows(peer: Peer) -> Cells:
@@ -77,7 +37,7 @@ def figure_rows(peer: Peer) -> Cells:
             share(change.before, NONE),
             share(change.after, NONE),
             signed(change.difference),
-            _span(change),
+            span(change),
             p_value(change.p_value),
             p_value(change.adjusted_p_value),
         )
@@ -145,13 +105,6 @@ def cost_rows(peer: Peer) -> Cells:
     return rows
 
 
-def latency_note(peer: Peer) -> str:
-    """What must be known of the latencies, or why there are none."""
-    if peer.latency is None:
-        return f"No ratio of latencies: {peer.latency_reason}."
-    return f"Latencies are of {peer.latency.caution.removesuffix('.')}."
-
-
 def signed(value: float | None) -> str:
     """A difference of shares, with its sign."""
     return NONE if value is None else f"{value:+.4f}"
@@ -162,7 +115,8 @@ def p_value(value: float | None) -> str:
     return NONE if value is None else f"{value:.2g}"
 
 
-def _span(change: Change) -> str:
+def span(change: Change) -> str:
+    """The interval of a difference."""
     return interval(change.interval, signed)
 
 

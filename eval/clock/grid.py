@@ -11,9 +11,19 @@ from tqdm import tqdm
 
 from core.encoder import Encoder
 from core.errors import UserError
-from eval import latency
-from eval.grid_plan import Ids, Setting, by_bucket, expected_seconds, importance, label, not_there, plan, without_time
-from eval.latency import without_collection
+from eval.clock import latency
+from eval.clock.grid_plan import (
+    Ids,
+    Setting,
+    by_bucket,
+    expected_seconds,
+    importance,
+    label,
+    not_there,
+    plan,
+    without_time,
+)
+from eval.clock.latency import without_collection
 from eval.schema import Cell, Grid
 
 FEWEST_CALLS, MOST_CALLS = 4, 300  # timed calls of a cell

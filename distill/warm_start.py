@@ -1,0 +1,96 @@
+"""A student that goes on from a checkpoint: the second stage of a recipe, or recovery after pruning."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from core import checkpoint, manifest
+from core.errors import UserError
+from core.model import SentenceEncoder, build
+from core.pretrained import load_encoder, read_spec
+from core.rows import Taxonomy
+from core.schema import Student
+from distill.classifier import TorchHeads
+from distill.targets import Teacher
+
+SHAPE = ("layers", "hidden_size", "attention_heads", "intermediate_size")
+
+
+@dataclass(frozen=True)
+class Start:
+    """The student before this training."""
+
+    folder: Path
+    digest: str
+    """Identity of the weights."""
+    encoder: SentenceEncoder  # FP32
+    new_projection: bool  # it has one that the checkpoint had not
+
+
+def verify(config: Student) -> Path:
+    """The folder of `student.name_or_path`; UserError unless it holds an encoder of the shape that `student` gives."""
+    folder = Path(str(config.name_or_path))
+    if not folder.is_dir():
+        raise UserError(f"student.name_or_path: {folder} is no folder; give a checkpoint or a save_pretrained folder")
+    spec = read_spec(folder)
+    unlike = [name for name in SHAPE if getattr(spec, name) != getattr(config, name)]
+    if unlike:
+        wanted = " ".join(f"student.{name}={getattr(spec, name)}" for name in unlike)
+        raise UserError(f"{folder} holds a student of another shape than the configuration says: write {wanted}")
+    if config.max_length > spec.max_positions - 2:
+        raise UserError(
+            f"student.max_length {config.max_length} is more than the {spec.max_positions - 2} positions of {folder}"
+        )
+    if spec.projection and not config.projection:
+        raise UserError(f"{folder} has a projection to {spec.projection} dimensions: write student.projection=true")
+    return folder
+
+
+def start(config: Student, teacher_width: int) -> Start:
+    """The checkpoint's encoder with the dropout asked for, and a new projection to the teacher's width if it lacks one.
+
+    Raises UserError where the checkpoint's projection has another width than the teacher's embedding.
+    """
+    folder = verify(config)
+    ours = (folder / manifest.NAME).is_file()
+    digest = manifest.read(folder).digest if ours else manifest.file_hash(folder / "model.safetensors")
+    stored = load_encoder(folder, torch.float32)
+    spec = replace(stored.spec, dropout=config.dropout)
+    if spec.projection and spec.projection != teacher_width:
+        raise UserError(
+            f"{folder} gives embeddings of {spec.projection} dimensions, the teacher {teacher_width}:"
+            " give the teacher that it was distilled from, or one of that width"
+        )
+    new_projection = config.projection and not spec.projection
+    encoder = build(replace(spec, projection=teacher_width) if new_projection else spec)
+    encoder.load_state_dict(stored.state_dict(), strict=not new_projection)
+    return Start(folder, digest, encoder, new_projection)
+
+
+def refuse_useless(begun: Start, source: Teacher, terms: Collection[str]) -> None:
+    """Raises UserError where a checkpoint cannot learn from this teacher by these loss terms."""
+    if begun.digest == source.digest:
+        raise UserError(f"{begun.folder} is the teacher itself, so there is nothing to distil: give another of the two")
+    mine, theirs = begun.encoder.spec.embedding_size, source.encoder.model.spec.embedding_size
+    if mine != theirs and not {"embedding_cosine", "embedding_mse"}.isdisjoint(terms):
+        raise UserError(
+            f"{begun.folder} gives embeddings of {mine} dimensions, the teacher of {theirs}: set"
+            " losses.embedding_cosine=0 losses.embedding_mse=0 (losses.similarity compares any two widths)"
+        )
+
+
+def load_heads(heads: TorchHeads, begun: Start, taxonomy: Taxonomy) -> None:
+    """The checkpoint's heads into `heads`, in place, where they are for the same classes and embedding; else a line."""
+    if not (begun.folder / checkpoint.RAW_HEADS).is_file():
+        return
+    known = checkpoint.load_classifier(begun.folder, manifest.read(begun.folder).fields)
+    same_classes = (known.taxonomy.families, known.taxonomy.subfamilies) == (taxonomy.families, taxonomy.subfamilies)
+    if same_classes and not begun.new_projection:
+        heads.load_linear(dict(known.heads))
+    else:
+        what = "another embedding" if same_classes else "other families or sub-families"
+        print(f"{begun.folder}: its heads are for {what}; new ones are trained")
