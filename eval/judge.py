@@ -114,6 +114,8 @@ def notes(rows: Rows, right: Accuracy, timed: Latency | None, measured: Measured
             )
         if shared.same_training_rows is False:
             found.append("The checkpoint names other training rows than this configuration: the overlap is of these.")
+    elif measured.precision is not None:
+        found.append("No training rows were given (`data.train`): whether the model has seen these texts is unknown.")
     if measured.threshold is None and measured.precision is not None:
         found.append("The checkpoint does not say where its threshold comes from.")
     if one_label := _sources_of_one_label(rows):

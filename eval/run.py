@@ -31,17 +31,20 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
     folder = report_folder(experiment.output, experiment.checkpoint, split)
     writable(folder)
     pipeline = open_pipeline(experiment.checkpoint)
-    corpus = load(experiment.data, experiment.seed, splits=("train", split))
-    rows, training = corpus.splits[split], corpus.splits["train"]
-    named = ((pipeline.described.get("provenance") or {}).get("fingerprints") or {}).get("train")
+    beside = ("train",) if experiment.data.gives_training else ()
+    corpus = load(experiment.data, experiment.seed, splits=(*beside, split))
+    shared = None
+    if beside:
+        named = ((pipeline.described.get("provenance") or {}).get("fingerprints") or {}).get("train")
+        shared = overlap(corpus.splits[split], corpus.splits["train"], corpus.fingerprints["train"], named)
     outcome = evaluate(
         pipeline,
-        rows,
+        corpus.splits[split],
         experiment.evaluation,
         synthetic=corpus.synthetic,
         provenance=provenance(resolved(experiment), experiment.seed, corpus.fingerprints),
         seed=experiment.seed,
-        overlap=overlap(rows, training, corpus.fingerprints["train"], named),
+        overlap=shared,
     )
     paths = write_outcome(outcome, folder)
     print_verdict(outcome.report)

@@ -101,6 +101,11 @@ class Data(Section):
             raise ValueError(f"`{taken[0]}` already means other rows: call the set something else")
         return extra
 
+    @property
+    def gives_training(self) -> bool:
+        """Whether there are rows that models are trained on."""
+        return self.synthetic or bool(self.pool or self.train)
+
     @model_validator(mode="after")
     def _one_way(self) -> Data:
         ways = [self.synthetic, bool(self.pool), bool(self.train or self.validation or self.test)]
