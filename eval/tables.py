@@ -220,9 +220,9 @@ def print_table(head: Sequence[str], rows: Cells, above: Sequence[str], console:
     console = console or Console()
     for line in above:
         console.print(Text(line, style="bold yellow"))
-    table = Table()
+    table = Table(pad_edge=False, collapse_padding=True)  # every character counts where five columns share 80
     for name in head:
-        table.add_column(Text(name))
+        table.add_column(Text(name), overflow="fold")
     for row in rows:
         table.add_row(*(Text(printable(cell), style=STYLES.get(cell, "")) for cell in row))
     console.print(table)
