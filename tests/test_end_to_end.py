@@ -325,7 +325,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
             splits[list(splits)[index % 3]].append(row)
     for name, rows in splits.items():
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return [f"data.{name}=[{folder / name}.jsonl]" for name in splits]
+    return [*(f"data.{name}=[{folder / name}.jsonl]" for name in splits), "data.extra={}"]
 
 
 @pytest.fixture(scope="module")
