@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from core.architectures import Architecture
+
 FIRST_POSITION = 2  # MPNet counts positions from padding_idx + 1, as RoBERTa does
 
 
@@ -26,6 +28,12 @@ class EncoderSpec:
     dropout: float = 0.1
     projection: int | None = None
     """Width of the sentence embedding when a linear map follows the pooling; None: hidden_size."""
+    architecture: Architecture = "mpnet"
+    """What mixes the tokens; sizes that an architecture has no use for are kept and have no effect."""
+
+    def __post_init__(self) -> None:
+        if self.architecture == "static" and self.layers:
+            raise ValueError(f"a static encoder has no layers, so `layers` is 0 and not {self.layers}")
 
     @property
     def embedding_size(self) -> int:

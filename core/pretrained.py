@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from core.architectures import ARCHITECTURES, Architecture
 from core.errors import UserError
 from core.folders import write_json
 from core.model import EncoderSpec, SentenceEncoder, unfilled
@@ -19,14 +20,21 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_ma
 POOLING = "1_Pooling"
 DENSE = "2_Dense"
 IDENTITY = "torch.nn.modules.linear.Identity"
+MODEL_TYPES: dict[str, Architecture] = {
+    "mpnet" if name == "mpnet" else f"raxe-{name.replace('_', '-')}": name for name in ARCHITECTURES
+}
+OURS = "transformers has no such architecture: core.pretrained.load_encoder alone rebuilds it, or serve the ONNX export"
 
 
 def write_encoder(folder: Path, encoder: SentenceEncoder, max_length: int, tokenizer_folder: Path) -> None:
-    """Writes the encoder as `SentenceTransformer.save_pretrained` would, in the type that its weights have."""
+    """Writes the encoder as `SentenceTransformer.save_pretrained` would, in the type that its weights have.
+
+    An architecture that transformers has not gets a `model_type` that it refuses, and config.json says why.
+    """
     spec = encoder.spec
-    config = {
-        "architectures": ["MPNetModel"],
-        "model_type": "mpnet",
+    known: dict[str, object] = {"architectures": ["MPNetModel"]} if spec.architecture == "mpnet" else {"note": OURS}
+    config = known | {
+        "model_type": next(kind for kind, name in MODEL_TYPES.items() if name == spec.architecture),
         "num_hidden_layers": spec.layers,
         "hidden_size": spec.hidden_size,
         "num_attention_heads": spec.attention_heads,
@@ -77,13 +85,13 @@ def copy_tokenizer(source: Path, folder: Path) -> None:
 
 
 def read_spec(folder: Path) -> EncoderSpec:
-    """The encoder's spec from config.json (and the Dense module's); raises UserError for anything but an MPNet."""
+    """The encoder's spec from config.json (and the Dense module's); UserError for what is neither an MPNet nor ours."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        if config.get("model_type") != "mpnet":
+        if config.get("model_type") not in MODEL_TYPES:
             raise UserError(
                 f"{folder} holds a {config.get('model_type')} model; only MPNet encoders are supported"
-                " (for example sentence-transformers/all-mpnet-base-v2)"
+                " (for example sentence-transformers/all-mpnet-base-v2), and what this project wrote itself"
             )
         projection = _projection(folder)
         return EncoderSpec(
@@ -97,6 +105,7 @@ def read_spec(folder: Path) -> EncoderSpec:
             layer_norm_eps=config.get("layer_norm_eps", 1e-12),  # transformers' default for MPNet
             dropout=config.get("hidden_dropout_prob", 0.1),
             projection=projection,
+            architecture=MODEL_TYPES[config["model_type"]],
         )
     except (OSError, ValueError, KeyError, AttributeError) as error:
         raise UserError(f"{folder / 'config.json'} cannot be read as an MPNet configuration: {error}") from error

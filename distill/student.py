@@ -50,15 +50,19 @@ def initial(config: Student, teacher: SentenceEncoder) -> SentenceEncoder:
         intermediate_size=config.intermediate_size,
         dropout=config.dropout,
         projection=projection,
+        architecture=config.architecture,
     )
     match config.init:
         case "minilm":
-            source = minilm_encoder(config.layers, config.dropout)
+            source = minilm_encoder(config.layers if config.architecture == "mpnet" else 0, config.dropout)
             if source.spec.vocabulary_size != teacher.spec.vocabulary_size:
                 raise UserError(
                     f"student.init=minilm speaks {source.spec.vocabulary_size} tokens, the teacher"
                     f" {teacher.spec.vocabulary_size}: use student.init=random or teacher"
                 )
+            if config.architecture != "mpnet":
+                eps, places = source.spec.layer_norm_eps, source.spec.max_positions
+                return _with_embeddings(source, replace(spec, layer_norm_eps=eps, max_positions=places))
             spec = replace(source.spec, projection=projection)
             weights = source.transformer.state_dict()
         case "teacher":
@@ -67,6 +71,14 @@ def initial(config: Student, teacher: SentenceEncoder) -> SentenceEncoder:
             return build(spec)
     encoder = build(spec)
     encoder.transformer.load_state_dict(weights)
+    return encoder
+
+
+def _with_embeddings(source: SentenceEncoder, spec: EncoderSpec) -> SentenceEncoder:
+    """A student of another architecture: what its embeddings share with the source's (LayerNorm too), random beyond."""
+    encoder = build(spec)
+    mine, theirs = (model.transformer.embeddings.state_dict() for model in (encoder, source))
+    encoder.transformer.embeddings.load_state_dict({name: theirs.get(name, value) for name, value in mine.items()})
     return encoder
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import onnx
 from core import manifest, triggers
 from core.checkpoint import TAXONOMY
 from core.heads import HEADS, head_path
-from core.pretrained import copy_tokenizer
+from core.pretrained import copy_tokenizer, read_spec
 
 GRAPH = {"fp32": "embeddings.onnx", "int8": "embeddings_quantized_int8.onnx"}
 SHARED = ("label_encoders.json", TAXONOMY, "model_metadata.json", triggers.FILE, "config.json")
@@ -27,7 +26,7 @@ def write_raxe_folder(
     copy_tokenizer(checkpoint.folder, folder)
     for part in (*SHARED, *(head_path(Path(), head).name for head in HEADS)):
         shutil.copyfile(checkpoint.folder / part, folder / part)
-    (folder / "README.md").write_text(_card(name, precision, checkpoint.fields), encoding="utf-8")
+    (folder / "README.md").write_text(_card(name, precision, checkpoint), encoding="utf-8")
     inherited = {key: checkpoint.fields[key] for key in INHERITED if key in checkpoint.fields}
     fields: dict[str, Any] = {
         "name": name,
@@ -46,11 +45,12 @@ def write_raxe_folder(
     return manifest.write(folder, fields)
 
 
-def _card(name: str, precision: str, fields: Mapping[str, Any]) -> str:
+def _card(name: str, precision: str, checkpoint: manifest.Manifest) -> str:
+    fields, architecture = checkpoint.fields, read_spec(checkpoint.folder).architecture.replace("_", " ")
     stamp = "\n> synthetic: shows that the machinery works, claims nothing\n" if fields.get("synthetic") else ""
     return f"""# {name}
 {stamp}
-A prompt-attack classifier: an MPNet sentence encoder ({precision} ONNX, pooling inside, padding cut inside) with
+A prompt-attack classifier: a sentence encoder ({architecture}, {precision} ONNX, pooling and padding cut inside) with
 binary, family and sub-family heads. Input: `input_ids`, `attention_mask` (batch, tokens), padded on the right, at most
 {fields["max_length"]} tokens. Output 0: `sentence_embedding` (batch, {fields["embedding_dim"]}), L2-normalised.
 

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from core.schema.base import NamedPath, Section
 from core.schema.data import Columns, Data, Source
+from core.schema.fitting import refuse_missing_layers
 from core.schema.learning import Student, Targets, Teacher, Training
 from core.schema.lexical import Lexical
 from core.schema.losses import TOKEN_TERMS, Losses, Term
@@ -82,6 +83,7 @@ class Experiment(Section):
             raise ValueError(
                 f"`losses.{by_token}` compares token by token: student.max_length and teacher.max_length must be equal"
             )
+        refuse_missing_layers(self.student, self.losses)
         if not ("task" in terms or "logits_kd" in terms) and self.heads.kind == "linear":
             raise ValueError(
                 "`losses.task` and `losses.logits_kd` are 0, so the linear heads are never trained:"

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from core.architectures import Architecture, attending
 from core.schema.base import Count, NamedPath, Section
 
 
@@ -95,16 +96,18 @@ class Targets(Section):
 class Student(Section):
     """The small encoder that is served."""
 
-    layers: Annotated[int, Field(ge=1, le=24)] = 6
-    """Transformer layers."""
+    architecture: Architecture = "mpnet"
+    """What mixes the tokens; static: nothing, convolution: 7 neighbours, hybrid: convolution and attention in turn."""
+    layers: Annotated[int, Field(ge=0, le=24)] = 6
+    """Layers; 0 with `architecture: static`, which has none, and 2 or more with hybrid."""
     hidden_size: Annotated[int, Field(ge=8)] = 384
     """Width of the hidden states."""
     attention_heads: Count = 12
-    """Attention heads a layer; must divide `hidden_size`."""
+    """Attention heads a layer; must divide `hidden_size`. No effect where nothing attends (static, convolution)."""
     intermediate_size: Count = 1536
-    """Width of the feed-forward layers."""
+    """Width of the feed-forward layers. No effect with `architecture: static`."""
     init: Literal["minilm", "teacher", "random", "checkpoint"] = "minilm"
-    """Starting weights: the real MiniLM (6x384, fact 1 of the design), layers of the teacher, random, a checkpoint."""
+    """Starting weights: real MiniLM (6x384; unless mpnet its embeddings), teacher's layers, random, a checkpoint."""
     name_or_path: NamedPath | None = None
     """With `init: checkpoint`: one of our checkpoints, heads included, or an MPNet folder of `save_pretrained`."""
     teacher_layers: tuple[Annotated[int, Field(ge=0)], ...] | None = None
@@ -120,10 +123,10 @@ class Student(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Student:
-        if self.hidden_size % self.attention_heads:
+        if attending(self.architecture, self.layers) and self.hidden_size % self.attention_heads:
             raise ValueError(f"attention_heads {self.attention_heads} does not divide hidden_size {self.hidden_size}")
         shape = (self.layers, self.hidden_size, self.attention_heads, self.intermediate_size)
-        if self.init == "minilm" and (shape[1:] != (384, 12, 1536) or self.layers > 6):
+        if self.architecture == "mpnet" and self.init == "minilm" and (shape[1:] != (384, 12, 1536) or self.layers > 6):
             raise ValueError(
                 "`init: minilm` needs hidden_size 384, attention_heads 12, intermediate_size 1536, layers <= 6"
             )
@@ -133,4 +136,21 @@ class Student(Section):
             raise ValueError("`teacher_layers` has no effect without `init: teacher`")
         if self.teacher_layers is not None and len(self.teacher_layers) != self.layers:
             raise ValueError(f"`teacher_layers` names {len(self.teacher_layers)} layers, `layers` says {self.layers}")
+        return self
+
+    @model_validator(mode="after")
+    def _architecture_fits(self) -> Student:
+        kind, fewest = self.architecture, {"static": 0, "hybrid": 2}.get(self.architecture, 1)
+        if kind == "static" and self.layers:
+            raise ValueError("`architecture: static` is token embeddings without layers: write `layers: 0`")
+        if self.layers < fewest:
+            raise ValueError(f"`architecture: {kind}` needs `layers` of at least {fewest}, not {self.layers}")
+        if kind != "mpnet" and self.init == "teacher":
+            raise ValueError(
+                f"`init: teacher` copies MPNet layers, which `architecture: {kind}` does not have: use minilm or random"
+            )
+        if kind != "mpnet" and self.init == "minilm" and self.hidden_size != 384:
+            raise ValueError(
+                f"`init: minilm` gives token embeddings of 384, not {self.hidden_size}: use `init: random`"
+            )
         return self
