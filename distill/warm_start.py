@@ -17,7 +17,7 @@ from core.schema import Student
 from distill.classifier import TorchHeads
 from distill.targets import Teacher
 
-SHAPE = ("layers", "hidden_size", "attention_heads", "intermediate_size")
+SHAPE = ("architecture", "layers", "hidden_size", "attention_heads", "intermediate_size")
 
 
 @dataclass(frozen=True)
@@ -53,18 +53,13 @@ def verify(config: Student) -> Path:
 def start(config: Student, teacher_width: int) -> Start:
     """The checkpoint's encoder with the dropout asked for, and a new projection to the teacher's width if it lacks one.
 
-    Raises UserError where the checkpoint's projection has another width than the teacher's embedding.
+    One of our checkpoints is verified first; UserError where it is damaged.
     """
     folder = verify(config)
-    ours = (folder / manifest.NAME).is_file()
-    digest = manifest.read(folder).digest if ours else manifest.file_hash(folder / "model.safetensors")
+    ours = manifest.read(folder) if (folder / manifest.NAME).is_file() else None
     stored = load_encoder(folder, torch.float32)
+    digest = ours.digest if ours else manifest.file_hash(folder / "model.safetensors")
     spec = replace(stored.spec, dropout=config.dropout)
-    if spec.projection and spec.projection != teacher_width:
-        raise UserError(
-            f"{folder} gives embeddings of {spec.projection} dimensions, the teacher {teacher_width}:"
-            " give the teacher that it was distilled from, or one of that width"
-        )
     new_projection = config.projection and not spec.projection
     encoder = build(replace(spec, projection=teacher_width) if new_projection else spec)
     encoder.load_state_dict(stored.state_dict(), strict=not new_projection)
@@ -85,8 +80,8 @@ def refuse_useless(begun: Start, source: Teacher, terms: Collection[str]) -> Non
 
 def load_heads(heads: TorchHeads, begun: Start, taxonomy: Taxonomy) -> None:
     """The checkpoint's heads into `heads`, in place, where they are for the same classes and embedding; else a line."""
-    if not (begun.folder / checkpoint.RAW_HEADS).is_file():
-        return
+    if not (begun.folder / manifest.NAME).is_file():
+        return  # a plain encoder has none
     known = checkpoint.load_classifier(begun.folder, manifest.read(begun.folder).fields)
     same_classes = (known.taxonomy.families, known.taxonomy.subfamilies) == (taxonomy.families, taxonomy.subfamilies)
     if same_classes and not begun.new_projection:

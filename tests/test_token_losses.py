@@ -210,6 +210,32 @@ def test_relations_equal_the_loop(heads: int) -> None:
     assert loss.item() == pytest.approx(naive_relations(student, teacher, mask, heads), rel=1e-5)
 
 
+def plain_relations(student: Tensor, teacher: Tensor, mask: Tensor, heads: int) -> Tensor:
+    """The same in torch's operators, for its gradient."""
+    logs = []
+    for vectors in (student, teacher):
+        cut = vectors.unflatten(-1, (heads, -1)).transpose(1, 2)
+        scores = cut @ cut.transpose(-1, -2) * cut.shape[-1] ** -0.5
+        logs.append(scores.masked_fill(mask[:, None, None, :] == 0, -1e30).log_softmax(-1))
+    per_query = (logs[1].exp() * (logs[1] - logs[0])).sum(-1) * mask[:, None, :]
+    return per_query.sum() / (mask.sum() * heads)
+
+
+@pytest.mark.parametrize("chunk", [1, 300, 10**6])  # one text at a time, two, all at once
+def test_the_gradient_of_relations_is_the_true_one(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distill.losses.self_relations.CHUNK", chunk)
+    torch.manual_seed(8)
+    student, teacher, mask = torch.randn(3, 6, 32, requires_grad=True), torch.randn(3, 6, 48), batch()[1]
+    expected = plain_relations(student, teacher, mask, 4)
+    (wanted,) = torch.autograd.grad(3.0 * expected, student)
+    loss = losses.relations(student, teacher.requires_grad_(), mask, 4)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    torch.testing.assert_close(flows(3.0 * loss, student), wanted)
+    assert teacher.grad is None
+    with torch.no_grad():
+        assert losses.relations(student, teacher, mask, 4).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
 def test_relations_by_hand() -> None:
     # One head of width 1; tokens 0 and 1. Teacher (1, 0): rows softmax(1, 0) and (1/2, 1/2); student (0, 0): all 1/2.
     student = torch.zeros(1, 2, 1, requires_grad=True)

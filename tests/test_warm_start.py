@@ -72,6 +72,7 @@ def test_its_own_projection_is_kept(tiny_encoder: SentenceEncoder, tmp_path: Pat
     assert begun.encoder.projection is not None
     assert projecting.projection is not None
     assert torch.equal(begun.encoder.projection.weight, projecting.projection.weight)
+    assert not start(student(tmp_path, projection=True), 32).new_projection  # a teacher of another width: by similarity
     with pytest.raises(UserError, match=r"has a projection to 48 dimensions: write student\.projection=true"):
         verify(student(tmp_path))
     other = Teacher(TorchEncoder(tiny_encoder, TextTokenizer.open(tokenizer_folder, 24)), "another")
@@ -85,6 +86,8 @@ def test_what_cannot_be_gone_on_from_is_refused(tiny_checkpoint: Path, tmp_path:
         verify(student(tmp_path / "nowhere"))
     with pytest.raises(UserError, match=r"another shape .*: write student\.layers=2 student\.attention_heads=4$"):
         verify(student(tiny_checkpoint, layers=3, attention_heads=8))
+    with pytest.raises(UserError, match=r"another shape .*: write student\.architecture=mpnet$"):
+        verify(student(tiny_checkpoint, architecture="convolution"))
     with pytest.raises(UserError, match=r"config\.json"):
         verify(student(tmp_path))
     teacher = Teacher.open(tiny_checkpoint)

@@ -1,4 +1,4 @@
-"""Losses on what happens inside the models, token by token: hidden states, relations and attention maps."""
+"""Losses on what happens inside the models, token by token: hidden states and attention maps."""
 
 from __future__ import annotations
 
@@ -20,17 +20,6 @@ def hidden_mse(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
     return per_value.sum() / (weights.sum() * student.shape[0] * student.shape[-1])
 
 
-def relations(student: Tensor, teacher: Tensor, mask: Tensor, heads: int) -> Tensor:
-    """KL divergence of the teacher's from the student's self-relation: MiniLMv2 (Wang et al. 2021, arXiv 2012.15828).
-
-    student, teacher: (batch, tokens, any width that `heads` divides), queries, keys or values with all attention heads
-    side by side; they are cut anew into `heads` relation heads, so that the models' own numbers of heads do not matter.
-    mask: (batch, tokens), 1 for real tokens. Mean over relation heads and real tokens, in FP32.
-    """
-    wanted, given = (_log_relation(part, mask, heads) for part in (teacher, student))
-    return _mean_over_queries(_divergence(given, wanted), mask)
-
-
 def attention_kl(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
     """KL divergence of the teacher's from the student's attention, mean over layers, heads and real queries.
 
@@ -49,13 +38,6 @@ def attention_mse(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
     """
     given, wanted = _comparable(student, teacher, mask)
     return _mean_over_queries((given.exp() - wanted.exp()).square().sum(-1), mask)
-
-
-def _log_relation(vectors: Tensor, mask: Tensor, heads: int) -> Tensor:
-    """log softmax(A A^T / sqrt(width of a relation head)): (batch, tokens, width) -> (batch, heads, tokens, tokens)."""
-    batch, tokens, width = vectors.shape
-    split = vectors.float().reshape(batch, tokens, heads, width // heads).transpose(1, 2)
-    return _log_softmax(split @ split.transpose(-1, -2) * (width // heads) ** -0.5, mask)
 
 
 def _comparable(student: Tensor, teacher: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
