@@ -17,6 +17,7 @@ import torch
 from core import checkpoint, manifest
 from core.data import Corpus
 from core.errors import UserError
+from core.folders import atomic_write
 from core.model import SentenceEncoder
 from core.rows import Taxonomy
 from core.schema import Experiment, Losses, Training
@@ -57,7 +58,7 @@ class Run:
                 " restore them, delete that folder to begin this stage again, or start all over with --overwrite"
             )
         folder.mkdir(parents=True, exist_ok=True)
-        note.write_text(recipe + "\n")
+        atomic_write(note, recipe + "\n")  # half of it would look like another recipe
         return folder
 
     def finished(self, folder: Path, recipe: str) -> bool:

@@ -8,13 +8,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import EarlyStoppingCallback, EvalPrediction, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
+from safetensors.torch import load_file
+from transformers import EarlyStoppingCallback, EvalPrediction, TrainerState, TrainingArguments
+from transformers.trainer import SAFE_WEIGHTS_NAME
 
+from core.folders import atomic_write
 from core.precision import bf16_training
 from core.schema import Heads, Losses, Training
 from distill.callbacks import Judge, ReportOnSave, StopOnInterrupt
 from distill.classifier import SentenceClassifier
+from distill.safe_saves import SealOnSave, ended, full_disk_explained, newest_whole, read_state, step_checkpoint
 from distill.trainer import DistillationTrainer
 from distill.training_set import TrainingSet, collate
 from eval.metrics import auroc, confusion
@@ -49,30 +52,7 @@ def fit(
     judge: writes a step checkpoint's report from the validation logits (binary, family, sub-family) and its folder.
     Raises KeyboardInterrupt after an interruption, once the step's checkpoint is saved.
     """
-    steps = ceil(len(train_set.data) / (training.per_device_train_batch_size * training.gradient_accumulation_steps))
-    interval = ceil(steps / training.evaluations_per_epoch)
-    settings = training.model_dump(exclude={"head_learning_rate", "precision", "evaluations_per_epoch"})
-    patience = settings.pop("early_stopping_patience")
-    arguments = TrainingArguments(
-        output_dir=str(folder),
-        logging_dir=str(folder / "tensorboard"),
-        report_to=["tensorboard"],
-        per_device_eval_batch_size=64,
-        eval_strategy="steps",
-        eval_steps=interval,
-        save_strategy="steps",
-        save_steps=interval,
-        save_total_limit=2,
-        load_best_model_at_end=True,
-        greater_is_better=training.metric_for_best_model != "eval_loss",
-        bf16=training.precision == "bf16" or (training.precision == "auto" and bf16_training()),
-        use_cpu=not torch.cuda.is_available(),
-        seed=seed,
-        remove_unused_columns=False,
-        label_names=["row"],
-        dataloader_pin_memory=False,
-        **settings,
-    )
+    arguments = trainer_arguments(training, len(train_set.data), folder, seed, resume)
     stop, report = StopOnInterrupt(), ReportOnSave(judge)
 
     def measure(prediction: EvalPrediction) -> dict[str, float]:
@@ -88,17 +68,75 @@ def fit(
         eval_dataset=validation_set.data,
         compute_metrics=measure,
         optimizers=(optimizer(model, training), None),
-        callbacks=[EarlyStoppingCallback(patience), report, stop],
+        callbacks=[EarlyStoppingCallback(training.early_stopping_patience), report, stop, SealOnSave()],
     )
     trainer.config = config
     trainer.pending = []
     trainer.targets = {True: train_set.targets, False: validation_set.targets}
-    last = get_last_checkpoint(str(folder)) if resume and folder.is_dir() else None
-    trainer.train(resume_from_checkpoint=last)
-    if stop.interrupted:
-        raise KeyboardInterrupt
+    last = where_to_go_on(arguments, folder) if resume else None
+    if last and ended(last):  # killed after the last save: not one step more
+        state = load_best(model, last)
+    else:
+        with full_disk_explained(folder):
+            trainer.train(resume_from_checkpoint=str(last) if last else None)
+        if stop.interrupted:
+            raise KeyboardInterrupt
+        state = trainer.state
     model.cpu()  # what follows (heads, operating point, saving) is small
-    return float(trainer.state.epoch or 0.0)
+    return float(state.epoch or 0.0)
+
+
+def trainer_arguments(training: Training, rows: int, folder: Path, seed: int, resume: bool) -> TrainingArguments:
+    """The Trainer's settings for `rows` training rows, saving in `folder`."""
+    steps = ceil(rows / (training.per_device_train_batch_size * training.gradient_accumulation_steps))
+    interval = ceil(steps / training.evaluations_per_epoch)
+    ours = {"head_learning_rate", "precision", "evaluations_per_epoch", "early_stopping_patience"}
+    return TrainingArguments(
+        output_dir=str(folder),
+        logging_dir=str(folder / "tensorboard"),
+        report_to=["tensorboard"],
+        per_device_eval_batch_size=64,
+        eval_strategy="steps",
+        eval_steps=interval,
+        save_strategy="steps",
+        save_steps=interval,
+        load_best_model_at_end=True,
+        restore_callback_states_from_checkpoint=True,  # the patience already used up
+        greater_is_better=training.metric_for_best_model != "eval_loss",
+        bf16=in_bf16(training, folder, resume),
+        use_cpu=not torch.cuda.is_available(),
+        seed=seed,
+        remove_unused_columns=False,
+        label_names=["row"],
+        dataloader_pin_memory=False,
+        **training.model_dump(exclude=ours),
+    )
+
+
+def in_bf16(training: Training, folder: Path, resume: bool) -> bool:
+    """Whether to train under BF16 autocast; what `auto` finds by timing is noted, or a resume might find otherwise."""
+    if training.precision != "auto":
+        return training.precision == "bf16"
+    note = folder / "precision.txt"
+    if not (resume and note.is_file()):
+        atomic_write(note, "bf16\n" if bf16_training() else "fp32\n")
+    return note.read_text().strip() == "bf16"
+
+
+def where_to_go_on(arguments: TrainingArguments, folder: Path) -> Path | None:
+    """The step checkpoint to resume, if any is whole; says which, and why not a newer one."""
+    with arguments.main_process_first(local=False):
+        last, lines = newest_whole(folder)
+    print(*lines, f"{folder.name}: {f'goes on from {last.name}' if last else 'begins'}", sep="\n", flush=True)
+    return last
+
+
+def load_best(model: SentenceClassifier, last: Path) -> TrainerState:
+    """Gives `model` the best weights of the training that ended with the step checkpoint `last`, in place."""
+    state = read_state(last)
+    best = step_checkpoint(last.parent, state.best_global_step or state.global_step)
+    model.load_state_dict(load_file(best / SAFE_WEIGHTS_NAME))
+    return state
 
 
 def validation_metrics(logits: NDArray[np.float32], labels: NDArray[np.int64], heads: Heads) -> dict[str, float]:

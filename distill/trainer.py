@@ -102,14 +102,35 @@ class DistillationTrainer(Trainer):
         weights = {name: weight for name, weight in self.weights(model.training).items() if weight}
         terms, logits = self.loss_terms(model, inputs, weights)
         loss = torch.stack([weights[name] * value for name, value in terms.items()]).sum()
-        if not torch.isfinite(loss):
-            raise UserError(
-                f"the loss is {loss.item()} at step {self.state.global_step}: lower the learning rate,"
-                " or set training.precision=fp32"
-            )
+        self.refuse_poison("loss", loss, inputs["row"], model.training)
         if model.training:
             self.pending.append({name: float(value.detach()) for name, value in terms.items()})
         return (loss, logits) if return_outputs else loss
+
+    def training_step(
+        self, model: torch.nn.Module, inputs: dict[str, Tensor], num_items_in_batch: Tensor | None = None
+    ) -> Tensor:
+        """Forward and back; gradients that are not finite are refused before they reach a weight.
+
+        Their norm is taken before clipping, which would turn an infinite one into no step at all.
+        """
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+        self.refuse_poison("gradient norm", torch.nn.utils.get_total_norm(gradients), inputs["row"], training=True)
+        return loss
+
+    def refuse_poison(self, name: str, value: Tensor, rows: Tensor, training: bool) -> None:
+        """Raises UserError for a value that is NaN or infinite, with the step and the hashes of the batch's texts."""
+        if torch.isfinite(value):
+            return
+        texts = self.train_dataset if training else self.eval_dataset
+        assert isinstance(texts, Dataset)
+        hashes = ", ".join(digest[:12] for digest in texts[rows.tolist()]["text_hash"])
+        raise UserError(
+            f"the {name} is {value.item()} at step {self.state.global_step}: lower the learning rate, set"
+            f" training.precision=fp32, or mend these {'training' if training else 'validation'} texts (SHA-256, first"
+            f" 12 digits): {hashes}"
+        )
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the mean of every term over the steps since the last training log that counted it, and its weight."""
@@ -120,6 +141,7 @@ class DistillationTrainer(Trainer):
             weights = weights_at(terms, self.state.global_step - 1, self.state.max_steps)  # in the step just done
             logs |= {f"weight_{name}": weight for name, weight in weights.items()}
             self.pending.clear()
+        logs.pop("train_loss", None)  # the Trainer divides the steps since a resume by all steps: a wrong figure
         super().log(logs, start_time)
 
     def prediction_step(

@@ -10,7 +10,7 @@ import torch
 from datasets import Dataset
 from torch import Tensor
 
-from core.rows import Rows, Taxonomy
+from core.rows import Rows, Taxonomy, text_hash
 from core.tokenizer import TextTokenizer, pad
 from distill.classifier import Logits
 from distill.token_states import NO_PLAN, LayerPlan, Layers, TokenStates
@@ -49,6 +49,7 @@ class TrainingSet:
     ) -> TrainingSet:
         binary, family, subfamily = taxonomy.targets(rows)
         columns = {"input_ids": tokenizer.encode(rows.texts), "row": list(range(len(rows)))}
+        columns["text_hash"] = [text_hash(text) for text in rows.texts]  # to name the texts of a batch that fails
         labels = {"binary": binary.tolist(), "family": family.tolist(), "subfamily": subfamily.tolist()}
         return cls(Dataset.from_dict(columns | labels), targets)
 
