@@ -129,12 +129,18 @@ def _epilog(examples: Sequence[str], statuses: Mapping[int, str]) -> list[str]:
 
 
 def _explain(section: str) -> list[str]:
-    """Two lines for every key of `section`: name, default and type, then its docstring in the schema."""
+    """Two lines for every key of `section`: name, default and type, then its docstring in the schema.
+
+    Keys of a section that stands in several places, as the loss terms do, are explained at the first.
+    """
     nodes = [(name, node) for name, node in keys() if f"{name}.".replace("[]", "").startswith(f"{section}.")]
     if not nodes:
         raise ValueError(f"the schema has no key {section!r}")  # else the help would go stale silently
-    lines = []
+    lines, explained = [], set[int]()
     for name, node in nodes:
+        if id(node) in explained and "[]" not in name:
+            continue
+        explained.add(id(node))
         kind = _describe(node)
         # As YAML, to be copied: JSON's 5e-05 would be read back as text.
         default = yaml.safe_dump(node.get("default"), default_flow_style=True, width=1000).partition("\n")[0]

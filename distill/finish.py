@@ -12,8 +12,8 @@ from scipy.sparse import csr_array
 from core import triggers
 from core.checkpoint import Classifier, describe
 from core.data import Corpus
+from core.decision import decide
 from core.heads import HeadScores, LinearHead, OperatingPoint
-from core.pipeline import decide
 from core.provenance import hardware, timestamp
 from core.rows import Taxonomy
 from core.schema import Evaluation, Heads

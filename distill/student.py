@@ -26,7 +26,7 @@ def uniform_layers(student: int, teacher: int) -> tuple[int, ...]:
     if student > teacher:
         raise UserError(
             f"a student of {student} layers cannot take evenly spaced ones of a teacher of {teacher}: lower"
-            " student.layers, or name them (student.teacher_layers, with losses.hidden_mse=0)"
+            " student.layers, or name them (student.teacher_layers, and losses.layer_map: pairs)"
         )
     return tuple(round((index + 1) * teacher / student) - 1 for index in range(student))
 

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from core.errors import UserError
 from core.folders import atomic_write
-from eval import kept, tables
+from eval import cells, kept, tables
 from eval.schema import VERSION, Report
 
 if TYPE_CHECKING:
@@ -30,32 +30,32 @@ def to_json(report: Report) -> str:
 def to_markdown(report: Report) -> str:
     """The report as a page: the stamp, the verdict, then what it rests on."""
     sections = {
-        f"Verdict: {report.verdict}": tables.markdown_table(tables.VERDICT_HEAD, tables.verdict_rows(report)),
-        "Notes": "\n".join(f"- {tables.escape(note)}" for note in report.notes),
-        "Accuracy": tables.markdown_table(("Figure", "Value", "95 % interval"), tables.accuracy_rows(report)),
-        "Latency and resources": tables.markdown_table(("Figure", "Value"), tables.cost_rows(report)),
-        "Families": tables.markdown_table(tables.SLICE_HEAD, tables.slice_rows(report.per_family)),
-        "Sources": tables.markdown_table(tables.SLICE_HEAD, tables.slice_rows(report.per_source)),
-        "Length in characters": tables.markdown_table(tables.SLICE_HEAD, tables.slice_rows(report.per_length_bucket)),
-        "Script": tables.markdown_table(tables.SLICE_HEAD, tables.slice_rows(report.per_script)),
-        "One source left out": tables.markdown_table(
+        f"Verdict: {report.verdict}": cells.markdown_table(tables.VERDICT_HEAD, tables.verdict_rows(report)),
+        "Notes": "\n".join(f"- {cells.escape(note)}" for note in report.notes),
+        "Accuracy": cells.markdown_table(("Figure", "Value", "95 % interval"), tables.accuracy_rows(report)),
+        "Latency and resources": cells.markdown_table(("Figure", "Value"), tables.cost_rows(report)),
+        "Families": cells.markdown_table(tables.SLICE_HEAD, tables.slice_rows(report.per_family)),
+        "Sources": cells.markdown_table(tables.SLICE_HEAD, tables.slice_rows(report.per_source)),
+        "Length in characters": cells.markdown_table(tables.SLICE_HEAD, tables.slice_rows(report.per_length_bucket)),
+        "Script": cells.markdown_table(tables.SLICE_HEAD, tables.slice_rows(report.per_script)),
+        "One source left out": cells.markdown_table(
             ("Figure", "All", "Lowest", "Highest"), tables.sensitivity_rows(report)
         ),
-        "Hardware": tables.markdown_table(("Part", "Value"), hardware_rows(report)),
-        "Provenance": tables.markdown_table(("Part", "Value"), origin_rows(report)),
+        "Hardware": cells.markdown_table(("Part", "Value"), hardware_rows(report)),
+        "Provenance": cells.markdown_table(("Part", "Value"), origin_rows(report)),
     }
     if not report.notes:
         del sections["Notes"]
     if not report.sensitivity:
         del sections["One source left out"]
-    blocks = [f"# {tables.escape(report.model_id)}"]
+    blocks = [f"# {cells.escape(report.model_id)}"]
     if report.synthetic:
         blocks.append(f"> **{report.synthetic}**")
     blocks.append(f"Judged on {report.rows} rows of the {report.split} split, {report.timestamp}.")
     return "\n\n".join(blocks + [f"## {name}\n\n{body}" for name, body in sections.items()]) + "\n"
 
 
-def hardware_rows(report: Report) -> tables.Cells:
+def hardware_rows(report: Report) -> cells.Cells:
     """The machine: part, value."""
     machine = report.hardware
     return [
@@ -67,7 +67,7 @@ def hardware_rows(report: Report) -> tables.Cells:
     ]
 
 
-def origin_rows(report: Report) -> tables.Cells:
+def origin_rows(report: Report) -> cells.Cells:
     """What was measured on what: part, value."""
     known = report.provenance
     git, versions = known.get("git") or {}, known.get("versions") or {}
@@ -139,14 +139,14 @@ def read(path: Path) -> Report:
 
 def comparison(reports: Mapping[str, Report]) -> str:
     """Side by side in Markdown, one column a checkpoint; stamped above when any of them is synthetic."""
-    above = "".join(f"> **{tables.escape(stamp)}**\n\n" for stamp in tables.stamps(reports))
-    return above + tables.markdown_table(("", *reports), tables.comparison_rows(list(reports.values()))) + "\n"
+    above = "".join(f"> **{cells.escape(stamp)}**\n\n" for stamp in tables.stamps(reports))
+    return above + cells.markdown_table(("", *reports), tables.comparison_rows(list(reports.values()))) + "\n"
 
 
 def print_comparison(reports: Mapping[str, Report], console: Console | None = None) -> None:
     """The same table on the terminal."""
     rows = tables.comparison_rows(list(reports.values()))
-    tables.print_table(("", *reports), rows, tables.stamps(reports), console)
+    cells.print_table(("", *reports), rows, tables.stamps(reports), console)
 
 
 def print_verdict(report: Report, console: Console | None = None) -> None:
@@ -154,6 +154,6 @@ def print_verdict(report: Report, console: Console | None = None) -> None:
     console = console or Console()
     rows = tables.verdict_rows(report)
     short = [row[:5] for row in rows]
-    tables.print_table(tables.VERDICT_HEAD[:5], short, [report.synthetic] if report.synthetic else [], console)
+    cells.print_table(tables.VERDICT_HEAD[:5], short, [report.synthetic] if report.synthetic else [], console)
     for line in (*(f"{row[0]}: {row[6]}" for row in rows), *report.notes):
         console.print(Text(f"- {line}"))

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from core.decision import WARN
 from core.errors import UserError
-from core.pipeline import WARN, Pipeline
+from core.pipeline import Pipeline
 from core.schema import Parity
 
 

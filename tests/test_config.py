@@ -37,7 +37,8 @@ def test_three_mistakes_at_once_each_with_its_line(tmp_path: Path) -> None:
     text = BASE + "student:\n  layerz: 4\n  init: minilmm\nheads:\n  safety_margin: 2\n"
     assert mistakes(tmp_path, text) == [
         'x.yaml:5: student.layerz: unknown key; did you mean "layers"?',
-        "x.yaml:6: student.init: \"minilmm\" should be 'minilm', 'teacher', 'random' or 'checkpoint'; did you mean \"minilm\"?",
+        "x.yaml:6: student.init: \"minilmm\" should be 'minilm', 'teacher', 'random' or 'checkpoint';"
+        ' did you mean "minilm"?',
         "x.yaml:8: heads.safety_margin: 2 should be less than 1",
     ]
 

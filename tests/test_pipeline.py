@@ -19,11 +19,12 @@ from sklearn.metrics import f1_score
 
 from core import checkpoint, manifest, triggers
 from core.data import Corpus
+from core.decision import Decision, decide
 from core.encoder import OnnxEncoder
 from core.errors import UserError
 from core.head_graph import write_linear_heads
 from core.heads import HeadSet, LinearHead, OperatingPoint
-from core.pipeline import STAGES, Decision, Pipeline, decide, open_pipeline
+from core.pipeline import STAGES, Pipeline, open_pipeline
 from core.precision import running_dtype
 from core.pretrained import load_encoder
 from core.rows import Rows, Taxonomy

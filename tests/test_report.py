@@ -14,12 +14,13 @@ from core.provenance import hardware, provenance, timestamp
 from core.rows import Rows
 from core.schema import Evaluation
 from eval import report as reports
+from eval.cells import amount, escape, markdown_table
 from eval.evaluator import Outcome
 from eval.judge import Measured, judge
 from eval.kept import Answers, Calls, Kept
 from eval.schema import SYNTHETIC, Hardware, Report, Resources
 from eval.schema.__main__ import published
-from eval.tables import VERDICT_HEAD, amount, escape, markdown_table, verdict_rows
+from eval.tables import VERDICT_HEAD, verdict_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 CALLS = Calls(

@@ -46,7 +46,7 @@ def test_one_percent_of_3456_benign_texts_needs_at_most_23(flagged: int, word: s
     of = judged(counted(1500, flagged, 3456 - flagged, 22))["fpr"]
     assert (of.verdict, of.measured, of.limit) == (word, flagged / 3456, 0.01)
     assert of.interval == wilson(flagged, 3456)
-    assert "at most 23 prove a rate below 1.00%" in of.sentence
+    assert "at most 23 prove a rate below 1.00 %" in of.sentence
     assert f"{flagged} of 3,456 benign texts flagged" in of.sentence
     assert of.margin is not None
     assert (of.margin > 0) == (word == "met")
@@ -56,7 +56,7 @@ def test_none_of_250_proves_nothing_below_its_upper_end() -> None:
     of = judged(counted(0, 0, 250, 0))["fpr"]
     assert of.verdict == "undecided"
     assert of.interval == (0.0, pytest.approx(0.0151, abs=1e-4))
-    assert "even 0 would prove nothing below 1.00% here: that takes 381 texts" in of.sentence
+    assert "even 0 would prove nothing below 1.00 % here: that takes 381 texts" in of.sentence
     assert wilson(0, 381)[1] < 0.01 <= wilson(0, 380)[1]
 
 

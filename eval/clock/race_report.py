@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.text import Text
 
 from core.folders import atomic_write
+from eval.cells import escape, markdown_table, print_table
 from eval.printable import printable
 from eval.schema.race import Peer, Race, Ratio
-from eval.tables import escape, markdown_table, print_table
 
 COLUMNS = ("model", "P50 ms", "P95 ms", "P99 ms", "P50 ratio", "P95 ratio", "ratio text by text")
 

@@ -7,11 +7,11 @@ import re
 from rich.console import Console
 from rich.text import Text
 
+from eval.cells import Cells, escape, markdown_table, print_table
 from eval.comparing import tables as cells
 from eval.comparing.words import caution, latency_note, sentence
 from eval.printable import printable
 from eval.schema.comparison import Comparison, Flip, Peer
-from eval.tables import Cells, escape, markdown_table, print_table
 
 LONGEST = 500  # characters of a text that are shown
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from eval.cells import NONE, Cells, amount, interval, share
 from eval.schema.comparison import Change, Part, Peer, Ratio
-from eval.tables import NONE, Cells, amount, interval, share
 
 FIGURES = {
     "binary_f1": "F1",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from eval.cells import share
 from eval.comparing.tables import FIGURES, p_value, signed, span
 from eval.gates import HIGHER_IS_BETTER
 from eval.schema.comparison import Change, Comparison, Peer
-from eval.tables import share
 
 SIGNIFICANT = 0.05
 
