@@ -23,6 +23,7 @@ from core.rows import Taxonomy
 from core.schema import Experiment, Losses, Training
 from core.tokenizer import TextTokenizer
 from core.torch_encoder import TorchEncoder, in_running_type
+from distill import distributed
 from distill.classifier import SentenceClassifier
 from distill.finish import make_classifier, step_report
 from distill.fit import fit
@@ -51,6 +52,10 @@ class Run:
     def workspace(self, stage: str, recipe: str) -> Path:
         """The Trainer's folder of a stage; refuses to resume a run that had another recipe."""
         folder = self.experiment.output / "training" / stage
+        distributed.by_first(lambda: self._begin(folder, recipe))
+        return folder
+
+    def _begin(self, folder: Path, recipe: str) -> None:
         note = folder / RECIPE
         if self.resume and note.is_file() and note.read_text().strip() != recipe:
             raise UserError(
@@ -59,13 +64,16 @@ class Run:
             )
         folder.mkdir(parents=True, exist_ok=True)
         atomic_write(note, recipe + "\n")  # half of it would look like another recipe
-        return folder
 
     def finished(self, folder: Path, recipe: str) -> bool:
         """Whether --resume may take this stage's checkpoint as it stands."""
-        if not (self.resume and folder.is_dir()):
-            return False
-        return manifest.read(folder).fields.get("recipe") == recipe
+
+        def kept() -> bool:
+            if not (self.resume and folder.is_dir()):
+                return False
+            return bool(manifest.read(folder).fields.get("recipe") == recipe)
+
+        return distributed.by_first(kept)
 
 
 def recipe(*parts: object) -> str:

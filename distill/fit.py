@@ -9,12 +9,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
-from transformers import EarlyStoppingCallback, EvalPrediction, TrainerState, TrainingArguments
+from transformers import (
+    EarlyStoppingCallback,
+    EvalPrediction,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 from transformers.trainer import SAFE_WEIGHTS_NAME
 
 from core.folders import atomic_write
 from core.precision import bf16_training
 from core.schema import Heads, Losses, Training
+from distill import distributed
 from distill.callbacks import Judge, ReportOnSave, StopOnInterrupt
 from distill.classifier import SentenceClassifier
 from distill.safe_saves import SealOnSave, ended, full_disk_explained, newest_whole, read_state, step_checkpoint
@@ -22,6 +30,8 @@ from distill.trainer import DistillationTrainer
 from distill.training_set import TrainingSet, collate
 from eval.metrics import auroc, confusion
 from eval.operating_point import threshold
+
+EVAL_BATCH = 64  # over all processes
 
 
 def optimizer(model: SentenceClassifier, training: Training) -> torch.optim.Optimizer:
@@ -33,6 +43,16 @@ def optimizer(model: SentenceClassifier, training: Training) -> torch.optim.Opti
         groups.setdefault((rate, 0.0 if parameter.dim() < 2 else training.weight_decay), []).append(parameter)
     parts = [{"params": part, "lr": rate, "weight_decay": decay} for (rate, decay), part in groups.items()]
     return torch.optim.AdamW(parts, fused=True)
+
+
+class StopTogether(TrainerCallback):
+    """Ctrl-C noticed by one process stops all of them after the same step; comes before the callback it tells."""
+
+    def __init__(self, stop: StopOnInterrupt) -> None:
+        self.stop = stop
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
+        self.stop.interrupted = distributed.any_of(self.stop.interrupted)
 
 
 def fit(
@@ -53,6 +73,7 @@ def fit(
     Raises KeyboardInterrupt after an interruption, once the step's checkpoint is saved.
     """
     arguments = trainer_arguments(training, len(train_set.data), folder, seed, resume)
+    distributed.confirm(arguments.world_size)
     stop, report = StopOnInterrupt(), ReportOnSave(judge)
 
     def measure(prediction: EvalPrediction) -> dict[str, float]:
@@ -68,7 +89,13 @@ def fit(
         eval_dataset=validation_set.data,
         compute_metrics=measure,
         optimizers=(optimizer(model, training), None),
-        callbacks=[EarlyStoppingCallback(training.early_stopping_patience), report, stop, SealOnSave()],
+        callbacks=[
+            EarlyStoppingCallback(training.early_stopping_patience),
+            report,
+            StopTogether(stop),
+            stop,
+            SealOnSave(),
+        ],
     )
     trainer.config = config
     trainer.pending = []
@@ -77,6 +104,8 @@ def fit(
     if last and ended(last):  # killed after the last save: not one step more
         state = load_best(model, last)
     else:
+        if distributed.rank():  # not the first one's dropout again
+            torch.manual_seed(seed + distributed.rank())
         with full_disk_explained(folder):
             trainer.train(resume_from_checkpoint=str(last) if last else None)
         if stop.interrupted:
@@ -88,14 +117,15 @@ def fit(
 
 def trainer_arguments(training: Training, rows: int, folder: Path, seed: int, resume: bool) -> TrainingArguments:
     """The Trainer's settings for `rows` training rows, saving in `folder`."""
-    steps = ceil(rows / (training.per_device_train_batch_size * training.gradient_accumulation_steps))
+    batch = training.per_device_train_batch_size * training.gradient_accumulation_steps * distributed.size()
+    steps = ceil(rows / batch)
     interval = ceil(steps / training.evaluations_per_epoch)
     ours = {"head_learning_rate", "precision", "evaluations_per_epoch", "early_stopping_patience"}
     return TrainingArguments(
         output_dir=str(folder),
         logging_dir=str(folder / "tensorboard"),
         report_to=["tensorboard"],
-        per_device_eval_batch_size=64,
+        per_device_eval_batch_size=max(1, EVAL_BATCH // distributed.size()),
         eval_strategy="steps",
         eval_steps=interval,
         save_strategy="steps",
@@ -103,9 +133,12 @@ def trainer_arguments(training: Training, rows: int, folder: Path, seed: int, re
         load_best_model_at_end=True,
         restore_callback_states_from_checkpoint=True,  # the patience already used up
         greater_is_better=training.metric_for_best_model != "eval_loss",
-        bf16=in_bf16(training, folder, resume),
+        bf16=distributed.by_first(lambda: in_bf16(training, folder, resume)),
         use_cpu=not torch.cuda.is_available(),
         seed=seed,
+        data_seed=seed if distributed.size() > 1 else None,  # the order is the same in every process
+        ddp_backend="gloo" if distributed.size() > 1 and not torch.cuda.is_available() else None,
+        ddp_find_unused_parameters=distributed.size() > 1,  # terms with no weight in this step
         remove_unused_columns=False,
         label_names=["row"],
         dataloader_pin_memory=False,

@@ -15,7 +15,7 @@ from core.schema import Losses
 from core.schema.losses import OFF, SENTENCE_TERMS, TOKEN_TERMS
 from core.tokenizer import TextTokenizer
 from core.torch_encoder import TorchEncoder
-from distill import student, teacher, warm_start
+from distill import distributed, student, teacher, warm_start
 from distill.cache import TargetCache
 from distill.classifier import SentenceClassifier, TorchHeads
 from distill.experiment_run import Run, finish, recipe, stored_type, train_classifier
@@ -45,14 +45,19 @@ def make_teacher(run: Run) -> Path:
         return folder
     workspace = run.workspace("teacher", identity)
     set_seed(experiment.seed)
-    encoder, tokenizer_folder = teacher.initial(config, run.corpus.splits["train"].texts, workspace, experiment.seed)
+    texts = run.corpus.splits["train"].texts
+    encoder, tokenizer_folder = distributed.in_turn(lambda: teacher.initial(config, texts, workspace, experiment.seed))
     layer_plan(experiment.losses, experiment.student, encoder.spec)  # a mistake in it shows now
     tokenizer = TextTokenizer.open(tokenizer_folder, config.max_length)
     model = SentenceClassifier(encoder, TorchHeads(encoder.spec.embedding_size, run.taxonomy))
     on_labels = Losses(embedding_cosine=OFF, logits_kd=OFF)
     train_classifier(run, model, tokenizer, on_labels, config.training, workspace, {})
-    stored = stored_type(model.encoder.eval(), tokenizer, run)
-    return finish(run, folder, model, stored, tokenizer, tokenizer_folder, {"recipe": identity})
+
+    def write() -> Path:
+        stored = stored_type(model.encoder.eval(), tokenizer, run)
+        return finish(run, folder, model, stored, tokenizer, tokenizer_folder, {"recipe": identity})
+
+    return distributed.by_first(write)
 
 
 def make_student(run: Run, teacher_folder: Path) -> Path:
@@ -84,7 +89,7 @@ def make_student(run: Run, teacher_folder: Path) -> Path:
     origin: dict[str, Any] = {"parent": {"name": "teacher", "digest": source.digest}, "recipe": identity}
     if begun:
         origin["started_from"] = {"name": begun.folder.name, "digest": begun.digest}
-    return finish(run, folder, model, torch.float32, tokenizer, tokenizer_folder, origin)
+    return distributed.by_first(lambda: finish(run, folder, model, torch.float32, tokenizer, tokenizer_folder, origin))
 
 
 def _given_teacher(run: Run) -> Path:

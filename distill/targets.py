@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from core import manifest
+from core.precision import running_dtype
 from core.pretrained import load_encoder
 from core.tokenizer import TextTokenizer, pad
-from core.torch_encoder import TorchEncoder, in_running_type
+from core.torch_encoder import TorchEncoder
+from distill import distributed
 from distill.cache import TargetCache
 from distill.token_states import Layers, TokenStates, encode
 from distill.training_set import TokenSource
@@ -37,7 +40,8 @@ class Teacher:
         """Verifies the folder and loads it in the type that runs fastest here."""
         verified = manifest.read(folder)
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        model = in_running_type(load_encoder(folder)).to(device)
+        stored = load_encoder(folder)
+        model = stored.to(distributed.by_first(lambda: running_dtype(stored.dtype))).to(device)
         return cls(TorchEncoder(model, TextTokenizer.open(folder, verified.max_length)), verified.digest)
 
     @property
@@ -106,20 +110,30 @@ def hidden_megabytes(teacher: Teacher, texts: Sequence[str], layers: Sequence[in
 def cache_targets(
     teacher: Teacher, texts: Sequence[str], cache_dir: Path, layers: Sequence[int], tokens_per_batch: int
 ) -> TargetCache:
-    """Computes what the cache lacks, shortest texts first, shard by shard; an interruption loses one shard at most."""
+    """Computes what the cache lacks, shortest texts first, shard by shard; an interruption loses one shard at most.
+
+    Several processes take the shards in turn and return when all are written, to a folder that they share.
+    """
     folder = cache_dir / teacher.key(layers)
     folder.mkdir(parents=True, exist_ok=True)
     cache = TargetCache(folder, layers)
     missing = cache.missing(texts)
+    distributed.wait()  # all have seen the same ones missing
     ids = teacher.encoder.tokenizer.encode(missing)
     order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
-    total = sum(len(row) for row in ids)
-    with tqdm(total=total, unit="tok", unit_scale=True, desc="teacher targets", disable=not missing) as progress:
-        for start in range(0, len(order), SHARD_TEXTS):
-            chosen = order[start : start + SHARD_TEXTS]
+    processes = distributed.size()
+    texts_each = min(SHARD_TEXTS, max(1, ceil(len(order) / processes)))
+    starts = range(0, len(order), texts_each)[distributed.rank() :: processes]
+    total = sum(len(ids[index]) for start in starts for index in order[start : start + texts_each])
+    with tqdm(
+        total=total, unit="tok", unit_scale=True, desc="teacher targets", disable=not missing or distributed.rank() > 0
+    ) as progress:
+        for start in starts:
+            chosen = order[start : start + texts_each]
             arrays = _compute(teacher, [ids[index] for index in chosen], layers, tokens_per_batch, progress)
             cache.add([missing[index] for index in chosen], arrays)
-    return cache
+    distributed.wait()
+    return TargetCache(folder, layers) if processes > 1 else cache  # with the others' shards
 
 
 def cached_states(cache: TargetCache, texts: Sequence[str]) -> TokenSource:

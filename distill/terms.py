@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from core.rows import IGNORED
 from core.schema import Losses
-from distill import losses
+from distill import distributed, losses
 from distill.classifier import ClassifierOutput, Logits
 from distill.token_states import TokenStates
 
@@ -49,6 +49,45 @@ def loss_term(name: str, config: Losses, batch: Batch) -> Tensor:
             case "logits_kd":
                 return _logits_kd(config, batch)
         return _token_term(name, config, batch.student.tokens, given(batch.tokens), batch.mask)
+
+
+def joined(batch: Batch, real: int) -> Batch:
+    """The first `real` rows of all processes' batches as one, for terms of whole texts; gradients find their way back.
+
+    What the teacher says is left out, as are token-level states.
+    """
+    logits = batch.student.logits
+    parts = (batch.student.embedding, logits.binary[:, None], logits.family, logits.subfamily)
+    together = distributed.join(torch.cat([part.float() for part in parts], 1))[:real]  # in one message
+    embedding, binary, family, subfamily = together.split([part.shape[1] for part in parts], 1)
+    student = ClassifierOutput(embedding, Logits(binary[:, 0], family, subfamily), TokenStates())
+    labels = {name: distributed.join(label)[:real] for name, label in batch.labels.items()}
+    return replace(batch, student=student, labels=labels, tokens=None)
+
+
+def own_share(batch: Batch, real: int) -> tuple[Batch, Tensor]:
+    """This process' rows among the first `real`, for token-level terms, and the factor of their mean over tokens.
+
+    The mean over processes of factor times mean is the mean over the tokens of all: processes hold unlike numbers.
+    """
+    rows = len(batch.mask)
+    mine = min(max(real - distributed.rank() * rows, 0), rows)
+    counts = distributed.join(batch.mask[:mine].sum()[None].float())  # (processes,)
+    share = counts[distributed.rank()] / counts.mean()
+    kept = max(mine, 1)  # with none of its own a process still takes part, with a factor of 0
+    student = replace(batch.student, tokens=first_rows(batch.student.tokens, kept))
+    tokens = first_rows(batch.tokens, kept) if batch.tokens else None
+    return replace(batch, student=student, tokens=tokens, mask=batch.mask[:kept]), share
+
+
+def first_rows(states: TokenStates, rows: int) -> TokenStates:
+    """The states of a batch's first texts."""
+    parts = states.projections
+    return TokenStates(
+        hidden=None if states.hidden is None else states.hidden[:, :rows],
+        scores=None if states.scores is None else states.scores[:, :rows],
+        projections=parts and type(parts)(*(part[:rows] for part in vars(parts).values())),
+    )
 
 
 def given(value: T | None) -> T:

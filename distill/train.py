@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from core.errors import UserError
 from core.folders import writable
 from core.provenance import provenance
 from core.schema import Experiment
+from distill import distributed
 
 RESOLVED = "config.yaml"
 PARTS = (RESOLVED, "training", "teacher", "student", "student-fp32", "student-int8", "reports")
@@ -68,7 +70,10 @@ def work(experiment: Experiment, arguments: argparse.Namespace) -> int:
             f"training is judged on validation, not on {experiment.evaluation.split}: leave evaluation.split out here"
             f" and read that set afterwards with eval.run … evaluation.split={experiment.evaluation.split}"
         )
-    prepare(experiment.output, arguments.resume, arguments.overwrite)
+    distributed.promised()  # a launcher that fell back to one process is refused before anything is overwritten
+    if os.environ.get("RANK", "0") == "0":  # the others meet it in `begin`
+        prepare(experiment.output, arguments.resume, arguments.overwrite)
+    distributed.begin()
 
     # Imported here so that --help and refusals do not wait for the model libraries.
     from core.data import load
@@ -76,13 +81,17 @@ def work(experiment: Experiment, arguments: argparse.Namespace) -> int:
     from distill.stages import Run, make_student, make_teacher
 
     config = experiment.output / RESOLVED
-    write_resolved(experiment, config)
+    distributed.by_first(lambda: write_resolved(experiment, config))
     corpus = load(experiment.data, experiment.seed)
     print(corpus.describe(), flush=True)
     made_of = provenance(resolved(experiment), experiment.seed, corpus.fingerprints)
     run = Run(experiment, corpus, Taxonomy.of(corpus.splits["train"]), made_of, arguments.resume)
     teacher = make_teacher(run)
     student = make_student(run, teacher)
+    first = distributed.rank() == 0
+    distributed.end()  # the others leave memory and clock to the one that judges
+    if not first:
+        return 0
     call("export.run", config, student)
     served = [student.with_name(f"{student.name}-{precision}") for precision in experiment.export.formats]
     judge(experiment, config, [teacher, student, *served])
@@ -107,6 +116,7 @@ def main() -> None:
         examples=[
             "python -m distill.train --config configs/quickstart.yaml",
             "python -m distill.train --config configs/threats.yaml --resume",
+            "torchrun --nproc_per_node 2 -m distill.train --config configs/quickstart.yaml",
             "python -m distill.train --config configs/quickstart.yaml output=artifacts/four student.layers=4",
         ],
         statuses={0: "done; the table says which targets are met"},

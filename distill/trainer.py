@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -17,10 +18,11 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from core.errors import UserError
 from core.rows import IGNORED
 from core.schema import Losses
-from distill import losses
+from core.schema.losses import TOKEN_TERMS
+from distill import distributed, losses
 from distill.classifier import Logits
 from distill.schedule import refuse_idle, weights_at
-from distill.terms import Batch, loss_term
+from distill.terms import Batch, joined, loss_term, own_share
 from distill.token_states import NO_PLAN
 from distill.training_set import TeacherTargets
 
@@ -58,13 +60,24 @@ class DistillationTrainer(Trainer):
         targets, rows, mask = self.targets[model.training], inputs["row"], inputs["attention_mask"]
         plan = targets.plan.only(names) if targets else NO_PLAN
         output = model(inputs["input_ids"], mask, plan.student)
-        embedding, logits = targets.of(rows) if targets else (None, None)
         tokens = None
         if targets and targets.tokens and plan:
             tokens = targets.tokens(rows.tolist(), inputs["input_ids"], mask, plan.teacher)
         labels = {name: inputs[name] for name in ("binary", "family", "subfamily")}
-        batch = Batch(output, labels, mask, embedding, logits, tokens, self.class_weights)
-        return {name: loss_term(name, self.config, batch) for name in names}, output.logits
+        own = Batch(output, labels, mask, tokens=tokens, class_weights=self.class_weights)
+        whole = own
+        share: Tensor | float = 1.0
+        nothing: Tensor | float = 0.0
+        if distributed.size() > 1:
+            real = int(inputs.get("real", len(rows) * distributed.size()))  # the rest fills up an epoch's last batch
+            whole, (own, share), rows = joined(own, real), own_share(own, real), distributed.join(rows)[:real]
+            nothing = 0 * whole.student.embedding.sum()  # no gradient at all would be one that is waited for
+        embedding, logits = targets.of(rows) if targets else (None, None)
+        whole = replace(whole, embedding=embedding, logits=logits)
+        terms = {name: loss_term(name, self.config, whole) for name in names if name not in TOKEN_TERMS}
+        token_terms = [name for name in names if name in TOKEN_TERMS]
+        terms |= {name: share * loss_term(name, self.config, own) + nothing for name in token_terms}
+        return {name: terms[name] for name in names}, output.logits
 
     @cached_property
     def class_weights(self) -> dict[str, Tensor] | None:
@@ -86,10 +99,31 @@ class DistillationTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
         if not self.args.group_by_length:
             return super()._get_train_sampler(train_dataset)
-        texts = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        texts = self.args.train_batch_size * self.args.gradient_accumulation_steps * distributed.size()
         rows = train_dataset or self.train_dataset
         assert isinstance(rows, Dataset)
         return ByLength(texts, [len(ids) for ids in rows["input_ids"]], self.args.seed)
+
+    def _get_eval_sampler(self, eval_dataset: Dataset) -> Sampler | None:
+        if distributed.size() == 1 or not self.args.group_by_length:
+            return super()._get_eval_sampler(eval_dataset)
+        # The Trainer's own draws from the generator that dropout draws from, unlike in each process.
+        texts = self.args.eval_batch_size * distributed.size()
+        return ByLength(texts, [len(ids) for ids in eval_dataset["input_ids"]], self.args.seed)
+
+    def real_rows(self) -> dict[str, Any]:
+        """How many rows of an epoch's last batch, over all processes, are no repetition that fills it up."""
+        state = self.accelerator.gradient_state
+        short = distributed.size() > 1 and state.end_of_dataloader and state.remainder > 0
+        return {"real": state.remainder} if short else {}
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator, num_batches: int, device: torch.device
+    ) -> tuple[list[dict[str, Any]], Tensor | int | None]:
+        batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        if batches:
+            batches[-1] |= self.real_rows()  # the state tells of the batch fetched last
+        return batches, items
 
     def compute_loss(
         self,
@@ -137,7 +171,8 @@ class DistillationTrainer(Trainer):
         if "loss" in logs and self.pending:
             terms = self.config.terms()
             counted = {name: [step[name] for step in self.pending if name in step] for name in terms}
-            logs |= {f"loss_{name}": float(np.mean(values)) for name, values in counted.items() if values}
+            found = {f"loss_{name}": float(np.mean(values)) for name, values in counted.items() if values}
+            logs |= distributed.means(found)
             weights = weights_at(terms, self.state.global_step - 1, self.state.max_steps)  # in the step just done
             logs |= {f"weight_{name}": weight for name, weight in weights.items()}
             self.pending.clear()
@@ -154,5 +189,6 @@ class DistillationTrainer(Trainer):
         """Loss, logits of the three heads, and row numbers of one validation batch."""
         prepared = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
-            loss, logits = self.compute_loss(model, prepared, return_outputs=True)
+            loss, logits = self.compute_loss(model, prepared | self.real_rows(), return_outputs=True)
+            loss = distributed.join(loss[None]).mean()
         return loss, (logits.binary.float(), logits.family.float(), logits.subfamily.float()), prepared["row"]
