@@ -1,4 +1,4 @@
-"""Trainer callbacks: a graceful Ctrl-C, and a validation report beside every saved step checkpoint."""
+"""Trainer callbacks: a graceful Ctrl-C in every process, and a validation report beside every saved step checkpoint."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from types import FrameType
 import numpy as np
 from numpy.typing import NDArray
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from distill import distributed
 
 Judge = Callable[[tuple[NDArray[np.float32], ...], Path], None]
 """(validation logits of the binary, family and sub-family heads, step checkpoint folder) -> writes its report."""
@@ -46,6 +48,16 @@ class StopOnInterrupt(TrainerCallback):
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, self._before)
+
+
+class StopTogether(TrainerCallback):
+    """Ctrl-C noticed by one process stops all of them after the same step; comes before the callback it tells."""
+
+    def __init__(self, stop: StopOnInterrupt) -> None:
+        self.stop = stop
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
+        self.stop.interrupted = distributed.any_of(self.stop.interrupted)
 
 
 class ReportOnSave(TrainerCallback):

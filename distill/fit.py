@@ -12,8 +12,6 @@ from safetensors.torch import load_file
 from transformers import (
     EarlyStoppingCallback,
     EvalPrediction,
-    TrainerCallback,
-    TrainerControl,
     TrainerState,
     TrainingArguments,
 )
@@ -23,7 +21,7 @@ from core.folders import atomic_write
 from core.precision import bf16_training
 from core.schema import Heads, Losses, Training
 from distill import distributed
-from distill.callbacks import Judge, ReportOnSave, StopOnInterrupt
+from distill.callbacks import Judge, ReportOnSave, StopOnInterrupt, StopTogether
 from distill.classifier import SentenceClassifier
 from distill.safe_saves import SealOnSave, ended, full_disk_explained, newest_whole, read_state, step_checkpoint
 from distill.trainer import DistillationTrainer
@@ -43,16 +41,6 @@ def optimizer(model: SentenceClassifier, training: Training) -> torch.optim.Opti
         groups.setdefault((rate, 0.0 if parameter.dim() < 2 else training.weight_decay), []).append(parameter)
     parts = [{"params": part, "lr": rate, "weight_decay": decay} for (rate, decay), part in groups.items()]
     return torch.optim.AdamW(parts, fused=True)
-
-
-class StopTogether(TrainerCallback):
-    """Ctrl-C noticed by one process stops all of them after the same step; comes before the callback it tells."""
-
-    def __init__(self, stop: StopOnInterrupt) -> None:
-        self.stop = stop
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
-        self.stop.interrupted = distributed.any_of(self.stop.interrupted)
 
 
 def fit(

@@ -13,30 +13,18 @@ from datasets import Dataset
 from torch import Tensor
 from torch.utils.data import Sampler
 from transformers import Trainer
-from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from core.errors import UserError
 from core.rows import IGNORED
 from core.schema import Losses
 from core.schema.losses import TOKEN_TERMS
 from distill import distributed, losses
+from distill.by_length import ByLength
 from distill.classifier import Logits
 from distill.schedule import refuse_idle, weights_at
 from distill.terms import Batch, joined, loss_term, own_share
 from distill.token_states import NO_PLAN
 from distill.training_set import TeacherTargets
-
-
-class ByLength(LengthGroupedSampler):
-    """Batches of like length, in an order that seed and epoch alone decide: a resumed epoch goes on in the same one."""
-
-    def __init__(self, batch_size: int, lengths: list[int], seed: int) -> None:
-        super().__init__(batch_size, lengths=lengths, generator=torch.Generator())
-        self.seed = seed
-        self.set_epoch(0)
-
-    def set_epoch(self, epoch: int) -> None:
-        self.generator.manual_seed(self.seed + epoch)
 
 
 class DistillationTrainer(Trainer):
