@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -129,6 +130,21 @@ def test_together_they_see_the_batches_of_one(launched: Path) -> None:
     assert [(stage, sorted(rows)) for stage, rows in two] == [(stage, sorted(rows)) for stage, rows in one]
     assert [len(rows) for _, rows in two[:6]] == [8, 8, 8, 8, 8, 5]
     assert sorted(row for _, rows in two[:6] for row in rows) == list(range(ROWS))
+
+
+@pytest.mark.parametrize(("processes", "expected"), [(1, 12), (2, 24)])
+def test_texts_of_like_length_are_sought_for_the_whole_batch(
+    monkeypatch: pytest.MonkeyPatch, processes: int, expected: int
+) -> None:
+    from datasets import Dataset
+
+    from distill.trainer import DistillationTrainer
+
+    trainer = DistillationTrainer.__new__(DistillationTrainer)
+    trainer.args = SimpleNamespace(group_by_length=True, train_batch_size=6, gradient_accumulation_steps=2, seed=1)
+    monkeypatch.setattr(distributed, "size", lambda: processes)
+    sampler = trainer._get_train_sampler(Dataset.from_dict({"input_ids": [[1] * (1 + n % 7) for n in range(30)]}))
+    assert sampler.batch_size == expected
 
 
 def test_the_teacher_is_asked_by_both_and_never_twice(launched: Path) -> None:
