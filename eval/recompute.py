@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from eval.schema import Report
 
 AGREES, DIFFERS, COULD_NOT = 0, 1, 2
 TOLERANCE = 1e-9  # times the figure where that is above 1
+NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 RECOMPUTED = (
     "rows", "accuracy", "latency", "targets", "judgements", "meets_targets", "per_family", "per_source",
     "per_length_bucket", "per_script", "sensitivity", "notes",
@@ -70,7 +72,7 @@ def recompute(report: Report, evidence: Kept) -> Recomputed:
     differences = []
     for key, reported, recomputed in pairs:
         for path, old, new in leaves(key, reported, recomputed):
-            if same(old, new):
+            if same(*(numbers(path, side) for side in (old, new))):
                 agreeing[key] += 1
             else:
                 differences.append(Difference(path, old, new))
@@ -100,6 +102,12 @@ def leaves(path: str, reported: Any, recomputed: Any) -> Iterator[tuple[str, Any
                 yield from leaves(f"{path}.{index}", old, new)
         case _:
             yield path, reported, recomputed
+
+
+def numbers(path: str, value: object) -> object:
+    """Of a sentence only its numbers: another version's wording is no other figure. Anything else as it is."""
+    sentence = path.startswith("notes.") or path.endswith(".sentence")
+    return NUMBER.findall(value) if sentence and isinstance(value, str) else value
 
 
 def same(reported: object, recomputed: object) -> bool:

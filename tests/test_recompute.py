@@ -14,7 +14,7 @@ from report_factory import make_probability, make_report, make_rows
 from core.errors import UserError
 from eval import kept
 from eval.kept import Answers, Calls, Kept
-from eval.recompute import leaves, main, recompute, same
+from eval.recompute import leaves, main, numbers, recompute, same
 from eval.report import read
 from eval.schema import Report
 
@@ -193,3 +193,12 @@ def test_leaves_pairs_what_one_side_lacks_with_none() -> None:
 )  # fmt: skip
 def test_numbers_agree_to_a_billionth_and_all_else_exactly(one: object, other: object, equal: bool) -> None:
     assert same(one, other) is equal
+
+
+def test_of_a_sentence_only_the_numbers_are_figures() -> None:
+    path = "judgements.fpr.sentence"
+    assert numbers(path, "25 of 3,446 flagged; below 1.00%") == ["25", "3,446", "1.00"]
+    assert numbers(path, "24 of 3,446 flagged; below 1.00 %") != numbers(path, "25 of 3,446 flagged; below 1.00 %")
+    assert numbers("notes.0", "8 of 12 texts") == ["8", "12"]
+    assert numbers("judgements.fpr.verdict", "met") == "met"
+    assert numbers("accuracy.binary_f1", 0.5) == 0.5
