@@ -49,8 +49,8 @@ class Projections:
     value: Tensor
 
 
-class SelfAttention(nn.Module):
-    """Multi-head attention with MPNet's additive relative-position bias; parameter names as in transformers."""
+class MultiHead(nn.Module):
+    """What every kind of attention here projects with; parameter names as in transformers' MPNet."""
 
     def __init__(self, spec: EncoderSpec) -> None:
         super().__init__()
@@ -61,7 +61,6 @@ class SelfAttention(nn.Module):
         self.k = nn.Linear(spec.hidden_size, width)
         self.v = nn.Linear(spec.hidden_size, width)
         self.o = nn.Linear(width, spec.hidden_size)
-        self.dropout = spec.dropout
 
     def project(self, hidden: Tensor) -> Projections:
         """hidden: (batch, tokens, hidden)."""
@@ -70,6 +69,19 @@ class SelfAttention(nn.Module):
     def _split(self, projected: Tensor, batch: int, tokens: int) -> Tensor:
         """(batch, tokens, heads * size) -> (batch, heads, tokens, size)"""
         return projected.view(batch, tokens, self.heads, self.head_size).transpose(1, 2)
+
+    def _joined(self, mixed: Tensor, batch: int, tokens: int) -> Tensor:
+        """(batch, heads, tokens, size) -> (batch, tokens, hidden), through the output projection."""
+        projected: Tensor = self.o(mixed.transpose(1, 2).reshape(batch, tokens, self.heads * self.head_size))
+        return projected
+
+
+class SelfAttention(MultiHead):
+    """Multi-head attention with MPNet's additive relative-position bias."""
+
+    def __init__(self, spec: EncoderSpec) -> None:
+        super().__init__(spec)
+        self.dropout = spec.dropout
 
     def _scores(self, query: Tensor, key: Tensor, bias: Tensor) -> Tensor:
         return (query * self.head_size**-0.5) @ key.transpose(-1, -2) + bias
@@ -90,7 +102,7 @@ class SelfAttention(nn.Module):
         else:
             dropout = self.dropout if self.training else 0.0
             mixed = functional.scaled_dot_product_attention(query, key, value, bias.to(query.dtype), dropout)
-        return self.o(mixed.transpose(1, 2).reshape(batch, tokens, self.heads * self.head_size))
+        return self._joined(mixed, batch, tokens)
 
 
 class Attention(nn.Module):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from core.provenance import hardware, timestamp
@@ -12,27 +11,14 @@ from core.rows import Rows
 from core.schema import Evaluation
 from eval import resources
 from eval.clock import grid, latency, throughput
+from eval.clock.racing import Runner
 from eval.judge import Measured, judge
 from eval.kept import Kept, Predictions
 from eval.schema import Hardware, Overlap, Report, Threshold
 
 
-class Classifier(grid.Timed, Protocol):
+class Classifier(grid.Timed, Runner, Protocol):
     """What the evaluator knows of a checkpoint."""
-
-    @property
-    def model_id(self) -> str: ...
-
-    @property
-    def precision(self) -> str: ...
-
-    @property
-    def folder(self) -> Path: ...
-
-    @property
-    def described(self) -> Mapping[str, Any]:
-        """The fields of its manifest."""
-        ...
 
     def classify(self, texts: Sequence[str], batch_size: int = 32) -> Predictions: ...
 

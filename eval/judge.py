@@ -25,7 +25,6 @@ from eval.schema import (
     Resources,
     Threshold,
     Throughput,
-    Word,
 )
 from eval.targets import judgements
 
@@ -66,7 +65,6 @@ def judge(kept: Kept, measured: Measured, evaluation: Evaluation, seed: int) -> 
     decided = decisions(said)
     timed = latency.figures(kept.calls) if kept.calls is not None else None
     judged = judgements(evaluation.targets, right, timed, measured.resources)
-    words: Mapping[Word, bool | None] = {"met": True, "missed": False, "undecided": None, "not measured": None}
     return Report(
         model_id=measured.model_id,
         timestamp=measured.timestamp,
@@ -82,7 +80,7 @@ def judge(kept: Kept, measured: Measured, evaluation: Evaluation, seed: int) -> 
         resources=measured.resources,
         targets=evaluation.targets,
         judgements=judged,
-        meets_targets={name: words[judgement.verdict] for name, judgement in judged.items()},
+        meets_targets={name: judgement.met for name, judgement in judged.items()},
         per_family=slices.by_family(rows, decided),
         per_source=slices.by_source(rows, decided),
         per_length_bucket=slices.by_length(rows, decided),

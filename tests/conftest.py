@@ -44,6 +44,15 @@ ATTACKS = {
 }
 
 
+@pytest.fixture(params=range(5))
+def sample(request: pytest.FixtureRequest) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (400,) and scores (400,) in 0 to 1 that tell them apart imperfectly; five draws, most with many ties."""
+    generator = np.random.default_rng(request.param)
+    labels = generator.integers(0, 2, 400)
+    scores = np.clip(labels * 0.3 + generator.normal(0.35, 0.2, 400), 0, 1)
+    return labels, np.round(scores, 1 + request.param)  # few decimals: many ties
+
+
 @pytest.fixture(scope="session")
 def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the files of MPNet's tokenizer."""

@@ -31,14 +31,6 @@ from eval.metrics import (
 )
 
 
-@pytest.fixture(params=range(5))
-def sample(request: pytest.FixtureRequest) -> tuple[np.ndarray, np.ndarray]:
-    generator = np.random.default_rng(request.param)
-    labels = generator.integers(0, 2, 400)
-    scores = np.clip(labels * 0.3 + generator.normal(0.35, 0.2, 400), 0, 1)
-    return labels, np.round(scores, 1 + request.param)  # few decimals: many ties
-
-
 def test_confusion_by_hand() -> None:
     matrix = confusion([1, 1, 1, 0, 0, 0, 0], [1, 1, 0, 1, 0, 0, 0])
     assert matrix == Confusion(tp=2, fp=1, tn=3, fn=1)

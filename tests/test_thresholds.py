@@ -13,14 +13,6 @@ from eval.metrics.thresholds import threshold_at_best_f1, threshold_at_fpr, thre
 from eval.operating_point import fit, rule
 
 
-@pytest.fixture(params=range(5))
-def sample(request: pytest.FixtureRequest) -> tuple[np.ndarray, np.ndarray]:
-    generator = np.random.default_rng(request.param)
-    labels = generator.integers(0, 2, 400)
-    scores = np.clip(labels * 0.3 + generator.normal(0.35, 0.2, 400), 0, 1)
-    return labels, np.round(scores, 1 + request.param)  # few decimals: many ties
-
-
 def test_threshold_by_hand() -> None:
     labels = [0, 0, 0, 0, 1, 1, 1]
     scores = [0.1, 0.2, 0.3, 0.8, 0.25, 0.5, 0.9]

@@ -40,6 +40,11 @@ class Judgement(Value):
     sentence: str
     """Why, in words: what the set could prove and what it would need."""
 
+    @property
+    def met(self) -> bool | None:
+        """True met, False missed, None undecided or not measured."""
+        return {"met": True, "missed": False}.get(self.verdict)
+
 
 class Threshold(Value):
     """Where the operating point comes from; it is built into the head, so the decision is at 0.5."""
@@ -123,8 +128,7 @@ class Report(Value):
             for count in ("tp", "fp", "tn", "fn"):
                 total = sum(getattr(part.counts, count) for part in getattr(self, name).values())
                 agree(f"{name} {count}", total, getattr(matrix, count))
-        words: dict[Word, bool | None] = {"met": True, "missed": False, "undecided": None, "not measured": None}
-        expected = {name: words[judgement.verdict] for name, judgement in self.judgements.items()}
+        expected = {name: judgement.met for name, judgement in self.judgements.items()}
         if self.meets_targets != expected:
             raise ValueError(f"meets_targets says {self.meets_targets}, the judgements say {expected}")
         return self
