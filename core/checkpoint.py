@@ -4,33 +4,38 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from core import head_graph, heads, manifest, triggers
+from core import calibration, head_graph, heads, manifest, triggers
+from core.calibration import Calibration
+from core.errors import UserError
 from core.folders import new_folder, write_json
-from core.heads import LinearHead, OperatingPoint, Origin
+from core.heads import Head, LinearHead, OperatingPoint, Origin
 from core.model import SentenceEncoder
 from core.pretrained import weights, write_encoder
 from core.rows import Taxonomy
 
-RAW_HEADS = "heads.safetensors"  # before the operating point: what training goes on from
+RAW_HEADS = "heads.safetensors"  # before operating point and calibration, linear ones: what training goes on from
 TAXONOMY = "taxonomy.json"
+AnyHead = TypeVar("AnyHead", bound=Head, covariant=True)
 
 
 @dataclass(frozen=True)
-class Classifier:
+class Classifier(Generic[AnyHead]):
     """Everything beside the encoder that turns an embedding into a decision."""
 
-    heads: Mapping[str, LinearHead]
+    heads: Mapping[str, AnyHead]
     point: OperatingPoint
     taxonomy: Taxonomy
     triggers: list[triggers.Trigger]
+    calibrations: Mapping[str, Calibration] = field(default_factory=dict)
+    """Of the family and sub-family heads, by name; none where their probabilities are served as they come."""
 
 
 def describe(point: OperatingPoint) -> dict[str, Any]:
@@ -38,34 +43,48 @@ def describe(point: OperatingPoint) -> dict[str, Any]:
     return {"threshold": point.threshold, **asdict(point)}
 
 
-def write_classifier(folder: Path, classifier: Classifier, max_length: int, raw: bool = True) -> None:
-    """Writes the served heads, labels, triggers and metadata, and with `raw` the heads that training goes on from."""
-    head_graph.write_linear_heads(folder, classifier.heads, classifier.point)
-    raw_weights = {
-        # scikit-learn hands over column-major coefficients, which safetensors refuses
-        f"{name}.{part}": torch.from_numpy(np.ascontiguousarray(getattr(head, part)))
-        for name, head in classifier.heads.items()
-        for part in ("weight", "bias")
-    }
-    if raw:
-        save_file(raw_weights, folder / RAW_HEADS)
+def write_classifier(folder: Path, classifier: Classifier[Head], max_length: int, raw: bool = True) -> None:
+    """Writes the served heads, labels, triggers and metadata, and with `raw` the heads that training goes on from.
+
+    Only linear heads have such: for others a raw file that stood there is removed.
+    """
+    head_graph.write_heads(folder, classifier.heads, classifier.point, classifier.calibrations)
+    (folder / RAW_HEADS).unlink(missing_ok=True)
+    if raw and all(isinstance(head, LinearHead) for head in classifier.heads.values()):
+        save_file(_raw(classifier), folder / RAW_HEADS)
     taxonomy = classifier.taxonomy
     names = {"family": taxonomy.families, "subfamily": taxonomy.subfamilies}
     encoders = {key: {str(index): name for index, name in enumerate(values)} for key, values in names.items()}
     write_json(folder / "label_encoders.json", encoders)
     write_json(folder / TAXONOMY, taxonomy.to_json())
-    dimension = int(classifier.heads["binary"].weight.shape[1])
-    metadata = {"embedding_dim": dimension, "max_length": max_length, "version": "0.1.0"}
+    metadata = {"embedding_dim": classifier.heads["binary"].dimension, "max_length": max_length, "version": "0.1.0"}
     write_json(
         folder / "model_metadata.json", metadata | {"embedding_model": "sentence-transformers/all-mpnet-base-v2"}
     )
     triggers.save(folder, classifier.triggers)
 
 
+def _raw(classifier: Classifier[Head]) -> dict[str, torch.Tensor]:
+    """Weights, biases and calibrations of linear heads, by head and part."""
+    parts = {
+        name: {"weight": head.weight, "bias": head.bias}
+        for name, head in classifier.heads.items()
+        if isinstance(head, LinearHead)
+    }
+    for name, fitted in classifier.calibrations.items():
+        parts[name] |= calibration.to_arrays(fitted)
+    return {
+        # scikit-learn hands over column-major coefficients, which safetensors refuses
+        f"{name}.{part}": torch.from_numpy(np.ascontiguousarray(array))
+        for name, arrays in parts.items()
+        for part, array in arrays.items()
+    }
+
+
 def save(
     folder: Path,
     encoder: SentenceEncoder,
-    classifier: Classifier,
+    classifier: Classifier[Head],
     max_length: int,
     tokenizer_folder: Path,
     fields: Mapping[str, Any],
@@ -81,13 +100,32 @@ def save(
     return manifest.read(folder)
 
 
-def load_classifier(folder: Path, fields: Mapping[str, Any]) -> Classifier:
-    """Reads the raw heads, labels, triggers and operating point of a verified checkpoint."""
-    raw = weights(folder / RAW_HEADS)
-    parts = {name: LinearHead(raw[f"{name}.weight"].numpy(), raw[f"{name}.bias"].numpy()) for name in heads.HEADS}
+def load_classifier(folder: Path, fields: Mapping[str, Any]) -> Classifier[LinearHead]:
+    """Reads the raw heads, labels, triggers, operating point and calibrations of a verified checkpoint.
+
+    UserError where it has no raw heads, because they are not linear or because the folder only serves.
+    """
+    if not (folder / RAW_HEADS).is_file():
+        kind = fields.get("heads", {}).get("kind", "of a serving folder")
+        raise UserError(
+            f"{folder} has no {RAW_HEADS}: its heads ({kind}) can only be served, not trained further or learnt from;"
+            " give a PyTorch checkpoint with linear heads (python -m distill.fit_heads … checkpoint=FOLDER"
+            " heads.kind=logistic writes one from any PyTorch checkpoint)"
+        )
+    arrays: dict[str, dict[str, Any]] = {name: {} for name in heads.HEADS}
+    for key, tensor in weights(folder / RAW_HEADS).items():
+        name, _, part = key.partition(".")
+        arrays[name][part] = tensor.numpy()
+    parts = {name: LinearHead(stored["weight"], stored["bias"]) for name, stored in arrays.items()}
+    fitted = {name: calibration.from_arrays(stored) for name, stored in arrays.items()}
     taxonomy = Taxonomy.from_json(json.loads((folder / TAXONOMY).read_text(encoding="utf-8")))
     stored = fields["operating_point"]
     origin = Origin(**stored["origin"]) if stored.get("origin") else None
-    point = OperatingPoint(stored["logit"], stored["scale"], origin)
-    learned = list(triggers.TriggerMatcher.open(folder).triggers)
-    return Classifier(parts, point, taxonomy, learned)
+    knots = tuple((float(score), float(value)) for score, value in stored.get("knots", ()))
+    return Classifier(
+        parts,
+        OperatingPoint(stored["logit"], stored["scale"], origin, knots),
+        taxonomy,
+        list(triggers.TriggerMatcher.open(folder).triggers),
+        {name: found for name, found in fitted.items() if found is not None},
+    )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 from core.errors import UserError
 from core.faults import DataFaults, Fault
@@ -12,6 +12,7 @@ from core.read import Record
 from core.rows import normalise, text_hash, well_formed
 from core.schema import Columns, Data
 
+T = TypeVar("T")
 _LABELS = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
 
 
@@ -35,24 +36,39 @@ class Row(NamedTuple):
 
 def check_rows(records: Iterable[Record], split: str, data: Data, columns: Columns, faults: DataFaults) -> list[Row]:
     """The usable rows of one split; the others go to `faults`. UserError where a whole file lacks a column."""
-    rows: list[Row] = []
+    roles = columns.model_dump(exclude={"source_until"}, exclude_none=True)
+    return usable(records, split, lambda record, raw: _check(record, raw, data, columns), roles, faults)
+
+
+def usable(
+    records: Iterable[Record],
+    split: str,
+    check: Callable[[Record, Mapping[str, object]], T | Fault],
+    roles: Mapping[str, str],
+    faults: DataFaults,
+) -> list[T]:
+    """What `check` makes of the records of one split; its faults and the readers' go to `faults`.
+
+    roles: the columns that every file must have, by their key in `data.columns`; UserError where one lacks any.
+    """
+    found: list[T] = []
     seen: dict[str, dict[str, None]] = {}  # file -> its columns, in order
     for record in records:
         if not isinstance(record.value, Fault):
             seen.setdefault(record.location.rpartition(":")[0], {}).update(dict.fromkeys(record.value))
-        checked = record.value if isinstance(record.value, Fault) else _check(record, record.value, data, columns)
+        checked = record.value if isinstance(record.value, Fault) else check(record, record.value)
         if isinstance(checked, Fault):
             faults.add(split, checked.kind, f"{record.location}: {checked.what}")
         else:
-            rows.append(checked)
+            found.append(checked)
     for file, present in seen.items():
-        _refuse_missing_columns(file, list(present), columns)
-    return rows
+        _refuse_missing_columns(file, list(present), roles)
+    return found
 
 
-def _refuse_missing_columns(file: str, present: Sequence[str], columns: Columns) -> None:
-    for role, name in columns.model_dump(exclude={"source_until"}).items():
-        if name is not None and name not in present:
+def _refuse_missing_columns(file: str, present: Sequence[str], roles: Mapping[str, str]) -> None:
+    for role, name in roles.items():
+        if name not in present:
             by_lower = {column.lower(): column for column in present}
             near = [by_lower[close] for close in difflib.get_close_matches(name.lower(), by_lower, 1)]
             hint = f"; did you mean {near[0]!r}?" if near else "."
@@ -62,7 +78,8 @@ def _refuse_missing_columns(file: str, present: Sequence[str], columns: Columns)
             )
 
 
-def _check(record: Record, raw: Mapping[str, object], data: Data, columns: Columns) -> Row | Fault:
+def check_text(raw: Mapping[str, object], data: Data, columns: Columns) -> tuple[str, str] | Fault:
+    """The text of a raw row and the hash of its normalised form, or what is wrong with it."""
     text = raw.get(columns.text)
     if not isinstance(text, str):
         found = "missing" if text is None else f"of type {type(text).__name__}"
@@ -73,6 +90,22 @@ def _check(record: Record, raw: Mapping[str, object], data: Data, columns: Colum
     normalised = normalise(text)
     if not normalised:
         return Fault("empty text", f"{columns.text} is empty")
+    return text, text_hash(normalised)
+
+
+def source_of(record: Record, raw: Mapping[str, object], columns: Columns) -> str:
+    """Where a row came from: as its column says, cut where the configuration says, else its file's name."""
+    source = _name(raw.get(columns.source)) if columns.source is not None else ""
+    if columns.source_until is not None:
+        source = source.partition(columns.source_until)[0].strip()
+    return source or record.origin
+
+
+def _check(record: Record, raw: Mapping[str, object], data: Data, columns: Columns) -> Row | Fault:
+    checked = check_text(raw, data, columns)
+    if isinstance(checked, Fault):
+        return checked
+    text, key = checked
     value = raw.get(columns.label)
     label = _label(value, data.label_map)
     if label is None:
@@ -84,15 +117,11 @@ def _check(record: Record, raw: Mapping[str, object], data: Data, columns: Colum
     if not family or not subfamily:
         missing = "sub-family" if family else "family"
         return Fault(f"no {missing}", f"{columns.subfamily if family else columns.family} is empty")
-    key = text_hash(normalised)
     # Without a group column each text is its own group.
     group = f"text:{key[:24]}" if columns.group is None else _name(raw.get(columns.group))
     if not group:
         return Fault("no group", f"{columns.group} is empty")
-    source = _name(raw.get(columns.source)) if columns.source is not None else ""
-    if columns.source_until is not None:
-        source = source.partition(columns.source_until)[0].strip()
-    return Row(text, label, family, subfamily, group, source or record.origin, key, record.location)
+    return Row(text, label, family, subfamily, group, source_of(record, raw, columns), key, record.location)
 
 
 def _label(value: object, label_map: Mapping[str, int]) -> int | None:

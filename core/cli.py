@@ -151,8 +151,8 @@ def _explain(section: str) -> list[str]:
 
 def _describe(node: Mapping[str, Any]) -> str:
     """What a schema node admits, in words; empty for a section, whose keys are explained one by one."""
-    if "anyOf" in node:
-        return " or ".join(filter(None, map(_describe, node["anyOf"])))
+    if alternatives := node.get("anyOf", node.get("oneOf")):
+        return " or ".join(filter(None, map(_describe, alternatives)))
     if choices := node.get("enum", [node["const"]] if "const" in node else []):
         return " | ".join(map(str, choices))
     if node.get("type") == "array" and "prefixItems" in node:

@@ -1,9 +1,9 @@
-"""From the configuration's `data` section to checked, disjoint splits of labelled rows."""
+"""From the configuration's `data` section to checked, disjoint splits of labelled rows, and texts beside them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
@@ -15,6 +15,8 @@ from core.read import Record, read
 from core.rows import Rows, fingerprint
 from core.schema import Columns, Data
 from core.splits import draw, split_by_group, without_leaks
+from core.unlabelled import NAME as UNLABELLED
+from core.unlabelled import Text, drawn, fingerprint_of_texts, read_texts, without_known
 
 SPLITS = ("train", "validation", "test")
 SYNTHETIC_COLUMNS = Columns(group="template", source="source")
@@ -28,6 +30,10 @@ class Corpus:
     fingerprints: dict[str, str]
     synthetic: bool
     faults: DataFaults
+    unlabelled: tuple[str, ...] = ()
+    """Distinct texts that stand in no split that training reads; empty unless training rows were asked for."""
+    unlabelled_sources: tuple[str, ...] = ()
+    """Where each of them came from."""
 
     def describe(self) -> str:
         """Counts of every split and of the rows at fault, a line each."""
@@ -41,6 +47,9 @@ class Corpus:
                 f" {len(subfamilies)} sub-families), {(~attacks).sum()} benign, {len(set(rows.groups))} groups,"
                 f" fingerprint {self.fingerprints[name][:12]}"
             )
+        if self.unlabelled:
+            sources, mark = len(set(self.unlabelled_sources)), self.fingerprints[UNLABELLED][:12]
+            lines.append(f"unlabelled: {len(self.unlabelled)} texts of {sources} sources, fingerprint {mark}")
         for split, kinds in self.faults.counts.items():
             lines.append(f"{split}, rows left out: " + ", ".join(f"{count} {kind}" for kind, count in kinds.items()))
         return "\n".join(lines)
@@ -50,7 +59,7 @@ def load(data: Data, seed: int, splits: Sequence[str] = ("train", "validation"))
     """The splits asked for, checked; files of `data.test` and `data.extra` are opened only where they are among them.
 
     Train and validation are read whatever is asked for, so that leaks are looked for each time. A set of
-    `data.extra` is read beside any of the three ways to give the splits.
+    `data.extra` is read beside any of the three ways to give the splits, the texts of `data.unlabelled` with train.
 
     Raises:
         UserError: a split that the configuration does not give, a file that cannot be read, and what
@@ -66,7 +75,9 @@ def load(data: Data, seed: int, splits: Sequence[str] = ("train", "validation"))
     reading = ["pool"] if pooled else [name for name in given if name != "test" or "test" in splits]
     reading += [name for name in data.extra if name in splits]
     faults = DataFaults()
-    parts = _clean({name: _usable(name, data, seed, faults) for name in reading}, data, faults)
+    rows = {name: _usable(name, data, seed, faults) for name in reading}
+    texts = read_texts(data, faults) if "train" in splits else []
+    parts = _clean(rows, data, faults)
     if pooled:
         shares = {
             "train": 1.0 - data.validation_share - data.test_share,
@@ -82,7 +93,18 @@ def load(data: Data, seed: int, splits: Sequence[str] = ("train", "validation"))
             "Remove them from one, or set data.on_leak=drop to keep them in train, else in validation, else in test",
         )
     chosen = {name: _rows(parts[name], name, data.max_rows, seed) for name in splits}
-    return Corpus(chosen, {name: fingerprint(rows) for name, rows in chosen.items()}, data.synthetic, faults)
+    corpus = Corpus(chosen, {name: fingerprint(rows) for name, rows in chosen.items()}, data.synthetic, faults)
+    if not ("train" in splits and data.unlabelled):
+        return corpus
+    # Test is left out where it is a file of its own: what is learnt must not depend on whether it was opened.
+    labelled = {name: parts[name] for name in SPLITS if name in parts and (pooled or name != "test")}
+    return _with_texts(corpus, without_known(texts, labelled, faults), data.max_rows, seed)
+
+
+def _with_texts(corpus: Corpus, texts: Sequence[Text], max_rows: int | None, seed: int) -> Corpus:
+    kept, sources, _, _ = zip(*drawn(texts, max_rows, seed), strict=True)
+    prints = {**corpus.fingerprints, UNLABELLED: fingerprint_of_texts(kept)}
+    return replace(corpus, fingerprints=prints, unlabelled=kept, unlabelled_sources=sources)
 
 
 def _usable(name: str, data: Data, seed: int, faults: DataFaults) -> list[Row]:

@@ -45,7 +45,7 @@ class Pipeline:
         self.encoder = encoder
         self.described = described or {}  # the fields of its manifest
         self._heads = heads
-        self._taxonomy = taxonomy
+        self.taxonomy = taxonomy
         self._triggers = TriggerMatcher.open(folder)
 
     def use_threads(self, threads: int) -> None:
@@ -69,7 +69,7 @@ class Pipeline:
         ]
         names = ("attack", "family", "subfamily")
         whole = HeadScores(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
-        return decide(whole, self._taxonomy)
+        return decide(whole, self.taxonomy)
 
     def __call__(self, text: str, lap: Callable[[str], None] = untimed) -> Decision:
         """One text to its whole decision; `lap` is told each of `STAGES` when it is over, for whoever times them."""
@@ -79,7 +79,7 @@ class Pipeline:
         lap(STAGES[1])
         scores = self.score(embedding)
         lap(STAGES[2])
-        decided = decision(scores, self._taxonomy, self._triggers(text))
+        decided = decision(scores, self.taxonomy, self._triggers(text))
         lap(STAGES[3])
         return decided
 
@@ -110,8 +110,15 @@ def open_pipeline(folder: Path) -> Pipeline:
 
             encoder = LexicalEncoder.open(folder, verified.max_length)
             precision = "TF-IDF float32"
+        case "ensemble":
+            from core.ensemble import EnsembleEncoder  # local: it opens pipelines itself
+
+            encoder = EnsembleEncoder.open(folder)
+            precision = " + ".join(member.precision for member in encoder.members)
         case other:
-            raise UserError(f"{folder}: unknown kind {other!r} in {manifest.NAME}; expected torch, onnx or lexical")
+            raise UserError(
+                f"{folder}: unknown kind {other!r} in {manifest.NAME}; expected torch, onnx, lexical or ensemble"
+            )
     if not heads.dimension == encoder.dimension == verified.fields["embedding_dim"]:
         raise UserError(
             f"{folder}: the heads take {heads.dimension} dimensions, the encoder gives {encoder.dimension}, the"

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,11 +51,15 @@ class TextTokenizer:
         readable = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
         return [encoding.ids for encoding in self._tokenizer.encode_batch(readable)]
 
-    def hash(self) -> str:
-        """SHA-256 of what decides the ids, whatever padding and truncation the file carried."""
-        rules = json.loads(self._tokenizer.to_str())
+    def rules(self) -> dict[str, Any]:
+        """What decides the ids: the content of tokenizer.json without the padding and truncation that it carried."""
+        rules: dict[str, Any] = json.loads(self._tokenizer.to_str())
         rules["padding"] = rules["truncation"] = None
-        return hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()
+        return rules
+
+    def hash(self) -> str:
+        """SHA-256 of `rules`."""
+        return hashlib.sha256(json.dumps(self.rules(), sort_keys=True).encode()).hexdigest()
 
 
 def pad(ids: Sequence[Sequence[int]], width: int | None = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

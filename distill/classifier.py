@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import torch
@@ -82,9 +83,17 @@ class SentenceClassifier(nn.Module):
         self.heads = heads
         self.hidden_map = nn.Linear(encoder.spec.hidden_size, teacher_width) if teacher_width else None
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, layers: Layers = NO_LAYERS) -> ClassifierOutput:
-        """input_ids, attention_mask: (batch, tokens); layers: of which token-level states are asked for."""
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, layers: Layers = NO_LAYERS, detached: Collection[str] = ()
+    ) -> ClassifierOutput:
+        """input_ids, attention_mask: (batch, tokens); layers: of which token-level states are asked for.
+
+        detached: "embedding", "logits", where these are to have no gradient.
+        """
         output, states = encode(self.encoder, input_ids, attention_mask, layers)
         if states.hidden is not None and self.hidden_map is not None:
             states = replace(states, hidden=self.hidden_map(states.hidden))
-        return ClassifierOutput(output.sentence_embedding, self.heads(output.sentence_embedding), states)
+        embedding = output.sentence_embedding
+        with torch.set_grad_enabled(torch.is_grad_enabled() and "logits" not in detached):
+            logits = self.heads(embedding)
+        return ClassifierOutput(embedding.detach() if "embedding" in detached else embedding, logits, states)

@@ -27,7 +27,7 @@ from distill import distributed
 from distill.classifier import SentenceClassifier
 from distill.finish import make_classifier, step_report
 from distill.fit import fit
-from distill.fit_heads import fit_logistic
+from distill.heads.logistic import fit_logistic
 from distill.training_set import TeacherTargets, TrainingSet
 
 CORRECT_COSINE = 0.995  # worst cosine to FP32 at which half precision counts as correct
@@ -45,9 +45,14 @@ class Run:
     resume: bool
 
     @property
+    def learnt(self) -> tuple[str, ...]:
+        """What a student trains on, in the order of its `TrainingSet`: labelled texts, then unlabelled ones."""
+        return self.corpus.splits["train"].texts + self.corpus.unlabelled
+
+    @property
     def texts(self) -> tuple[str, ...]:
-        """Training, then validation texts."""
-        return self.corpus.splits["train"].texts + self.corpus.splits["validation"].texts
+        """All that the teacher is asked about: training, unlabelled, then validation texts."""
+        return self.learnt + self.corpus.splits["validation"].texts
 
     def workspace(self, stage: str, recipe: str) -> Path:
         """The Trainer's folder of a stage; refuses to resume a run that had another recipe."""
@@ -90,7 +95,10 @@ def train_classifier(
     workspace: Path,
     targets: Mapping[str, TeacherTargets],
 ) -> None:
-    """One run of the Trainer, in place; every step checkpoint is judged on validation."""
+    """One run of the Trainer, in place; every step checkpoint is judged on validation.
+
+    Texts without labels are trained on where `targets` say what a teacher thinks of them.
+    """
     experiment = run.experiment
     judge = partial(
         step_report,
@@ -100,10 +108,9 @@ def train_classifier(
         evaluation=experiment.evaluation,
         provenance=run.provenance,
     )
-    train_set, validation_set = (
-        TrainingSet.of(run.corpus.splits[name], run.taxonomy, tokenizer, targets.get(name))
-        for name in ("train", "validation")
-    )
+    splits, unlabelled = run.corpus.splits, run.corpus.unlabelled if "train" in targets else ()
+    train_set = TrainingSet.of(splits["train"], run.taxonomy, tokenizer, targets.get("train"), unlabelled)
+    validation_set = TrainingSet.of(splits["validation"], run.taxonomy, tokenizer, targets.get("validation"))
     start = time.perf_counter()
     epochs = fit(
         model,

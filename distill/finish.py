@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from core import triggers
-from core.checkpoint import Classifier, describe
+from core.checkpoint import AnyHead, Classifier, describe
 from core.data import Corpus
 from core.decision import decide
-from core.heads import HeadScores, LinearHead, OperatingPoint
+from core.heads import HeadScores
 from core.provenance import hardware, timestamp
 from core.rows import Taxonomy
 from core.schema import Evaluation, Heads
+from distill.heads.calibration import calibrate_classes
 from eval.evaluator import threshold_of
 from eval.judge import Measured, judge
 from eval.kept import Kept
@@ -27,31 +28,29 @@ from eval.resources import weigh
 from eval.schema import Hardware
 
 
-def served_probability(logits: NDArray[np.float32], point: OperatingPoint) -> NDArray[np.float64]:
-    """What the exported binary head says for raw attack logits (rows,)."""
-    shifted = (logits.astype(np.float64) - point.logit) * point.scale
-    return 1.0 / (1.0 + np.exp(-np.clip(shifted, -500, 500)))
-
-
 def make_classifier(
-    heads: Mapping[str, LinearHead],
+    heads: Mapping[str, AnyHead],
     embeddings: NDArray[np.float32] | csr_array,
     corpus: Corpus,
     taxonomy: Taxonomy,
     config: Heads,
-) -> tuple[Classifier, dict[str, float]]:
-    """The classifier with its operating point, and its validation scores; embeddings: of the validation rows."""
+) -> tuple[Classifier[AnyHead], dict[str, float]]:
+    """The classifier with operating point and calibrations, and its validation scores.
+
+    embeddings: (rows, dim) of the validation rows; sparse ones only for linear heads.
+    """
     rows = corpus.splits["validation"]
     logits = heads["binary"].logits(embeddings)[:, 0]
     point = fit(logits, rows.labels, config, corpus.fingerprints["validation"])
-    matrix = confusion(rows.labels, logits >= point.logit)
+    matrix = confusion(rows.labels, logits.astype(np.float64) >= point.logit)  # numpy would round the threshold
     scores = {
         "validation_f1": matrix.f1,
         "validation_precision": matrix.precision,
         "validation_recall": matrix.recall,
         "validation_false_positive_rate": matrix.false_positive_rate,
     }
-    return Classifier(heads, point, taxonomy, triggers.learn(corpus.splits["train"])), scores
+    calibrations = calibrate_classes(heads, embeddings, rows, taxonomy, config)
+    return Classifier(heads, point, taxonomy, triggers.learn(corpus.splits["train"]), calibrations), scores
 
 
 def step_report(
@@ -67,7 +66,7 @@ def step_report(
     binary, family, subfamily = logits
     rows = corpus.splits["validation"]
     point = fit(binary, rows.labels, heads, corpus.fingerprints["validation"])
-    scores = HeadScores(served_probability(binary, point), family, subfamily)
+    scores = HeadScores(point.served(binary), family, subfamily)
     measured = Measured(
         model_id=f"{folder.parent.name}/{folder.name}",
         timestamp=timestamp(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,8 @@ from core.folders import atomic_write
 from core.precision import bf16_training
 from core.schema import Heads, Losses, Training
 from distill import distributed
+from distill.arguments import optimizer, trainer_arguments
+from distill.average import Averaged, AverageEveryStep
 from distill.callbacks import Judge, ReportOnSave, StopOnInterrupt, StopTogether
 from distill.classifier import SentenceClassifier
 from distill.safe_saves import SealOnSave, ended, full_disk_explained, newest_whole, read_state, step_checkpoint
@@ -28,19 +29,6 @@ from distill.trainer import DistillationTrainer
 from distill.training_set import TrainingSet, collate
 from eval.metrics import auroc, confusion
 from eval.operating_point import threshold
-
-EVAL_BATCH = 64  # over all processes
-
-
-def optimizer(model: SentenceClassifier, training: Training) -> torch.optim.Optimizer:
-    """AdamW: heads, projection and maps at `head_learning_rate`, no decay on biases and LayerNorm."""
-    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        outside = name.startswith(("heads.", "hidden_map.", "encoder.projection."))
-        rate = training.head_learning_rate if outside else training.learning_rate
-        groups.setdefault((rate, 0.0 if parameter.dim() < 2 else training.weight_decay), []).append(parameter)
-    parts = [{"params": part, "lr": rate, "weight_decay": decay} for (rate, decay), part in groups.items()]
-    return torch.optim.AdamW(parts, fused=True)
 
 
 def fit(
@@ -60,9 +48,11 @@ def fit(
     judge: writes a step checkpoint's report from the validation logits (binary, family, sub-family) and its folder.
     Raises KeyboardInterrupt after an interruption, once the step's checkpoint is saved.
     """
-    arguments = trainer_arguments(training, len(train_set.data), folder, seed, resume)
+    bf16 = distributed.by_first(lambda: in_bf16(training, folder, resume))
+    arguments = trainer_arguments(training, len(train_set.data), folder, seed, bf16)
     distributed.confirm(arguments.world_size)
     stop, report = StopOnInterrupt(), ReportOnSave(judge)
+    averaged = Averaged(model, training.ema_decay) if training.ema_decay else None
 
     def measure(prediction: EvalPrediction) -> dict[str, float]:
         order = np.argsort(np.asarray(prediction.label_ids))  # validation, too, is batched by length
@@ -70,7 +60,7 @@ def fit(
         return validation_metrics(report.scores[0], np.asarray(validation_set.data["binary"]), heads)
 
     trainer = DistillationTrainer(
-        model,
+        averaged or model,
         arguments,
         data_collator=collate,
         train_dataset=train_set.data,
@@ -78,6 +68,7 @@ def fit(
         compute_metrics=measure,
         optimizers=(optimizer(model, training), None),
         callbacks=[
+            *([AverageEveryStep(averaged)] if averaged else []),
             EarlyStoppingCallback(training.early_stopping_patience),
             report,
             StopTogether(stop),
@@ -90,7 +81,7 @@ def fit(
     trainer.targets = {True: train_set.targets, False: validation_set.targets}
     last = where_to_go_on(arguments, folder) if resume else None
     if last and ended(last):  # killed after the last save: not one step more
-        state = load_best(model, last)
+        state = load_best(averaged or model, last)
     else:
         if distributed.rank():  # not the first one's dropout again
             torch.manual_seed(seed + distributed.rank())
@@ -99,39 +90,10 @@ def fit(
         if stop.interrupted:
             raise KeyboardInterrupt
         state = trainer.state
+    if averaged:
+        averaged.settle()
     model.cpu()  # what follows (heads, operating point, saving) is small
     return float(state.epoch or 0.0)
-
-
-def trainer_arguments(training: Training, rows: int, folder: Path, seed: int, resume: bool) -> TrainingArguments:
-    """The Trainer's settings for `rows` training rows, saving in `folder`."""
-    batch = training.per_device_train_batch_size * training.gradient_accumulation_steps * distributed.size()
-    steps = ceil(rows / batch)
-    interval = ceil(steps / training.evaluations_per_epoch)
-    ours = {"head_learning_rate", "precision", "evaluations_per_epoch", "early_stopping_patience"}
-    return TrainingArguments(
-        output_dir=str(folder),
-        logging_dir=str(folder / "tensorboard"),
-        report_to=["tensorboard"],
-        per_device_eval_batch_size=max(1, EVAL_BATCH // distributed.size()),
-        eval_strategy="steps",
-        eval_steps=interval,
-        save_strategy="steps",
-        save_steps=interval,
-        load_best_model_at_end=True,
-        restore_callback_states_from_checkpoint=True,  # the patience already used up
-        greater_is_better=training.metric_for_best_model != "eval_loss",
-        bf16=distributed.by_first(lambda: in_bf16(training, folder, resume)),
-        use_cpu=not torch.cuda.is_available(),
-        seed=seed,
-        data_seed=seed if distributed.size() > 1 else None,  # the order is the same in every process
-        ddp_backend="gloo" if distributed.size() > 1 and not torch.cuda.is_available() else None,
-        ddp_find_unused_parameters=distributed.size() > 1,  # terms with no weight in this step
-        remove_unused_columns=False,
-        label_names=["row"],
-        dataloader_pin_memory=False,
-        **training.model_dump(exclude=ours),
-    )
 
 
 def in_bf16(training: Training, folder: Path, resume: bool) -> bool:
@@ -152,7 +114,7 @@ def where_to_go_on(arguments: TrainingArguments, folder: Path) -> Path | None:
     return last
 
 
-def load_best(model: SentenceClassifier, last: Path) -> TrainerState:
+def load_best(model: torch.nn.Module, last: Path) -> TrainerState:
     """Gives `model` the best weights of the training that ended with the step checkpoint `last`, in place."""
     state = read_state(last)
     best = step_checkpoint(last.parent, state.best_global_step or state.global_step)

@@ -1,4 +1,4 @@
-"""Fit logistic-regression heads on the embeddings of any checkpoint, PyTorch or ONNX, and write it beside with them."""
+"""Fit heads on the embeddings of any checkpoint, PyTorch or ONNX, and write it beside with them."""
 
 from __future__ import annotations
 
@@ -6,71 +6,44 @@ import argparse
 import shutil
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-from scipy.sparse import csr_array
-from sklearn.linear_model import LogisticRegression
-
 from core import cli
-from core.heads import LinearHead
-from core.rows import IGNORED, Rows, Taxonomy
-from core.schema import Experiment, Heads
+from core.errors import UserError
+from core.schema import Experiment
 
 
-def fit_logistic(
-    embeddings: NDArray[np.float32] | csr_array,
-    rows: Rows,
-    taxonomy: Taxonomy,
-    config: Heads,
-    tolerance: float = 1e-4,
-) -> dict[str, LinearHead]:
-    """Binary, family and sub-family heads by scikit-learn, class-balanced for the attack classes.
-
-    embeddings: (rows, dim) of the training rows; tolerance: at which the solver stops, scikit-learn's default.
-    """
-    targets = dict(zip(("binary", "family", "subfamily"), taxonomy.targets(rows), strict=True))
-    sizes = {"family": len(taxonomy.families), "subfamily": len(taxonomy.subfamilies)}
-    binary = LogisticRegression(C=config.inverse_regularisation, max_iter=2000, tol=tolerance)
-    binary.fit(embeddings, targets["binary"])
-    heads = {"binary": LinearHead(binary.coef_.astype(np.float32), binary.intercept_.astype(np.float32))}
-    for name, classes in sizes.items():
-        chosen = targets[name] != IGNORED
-        heads[name] = _multinomial(embeddings[chosen], targets[name][chosen], classes, config, tolerance)
-    return heads
+def refuse_unfitted(kind: str, module: str) -> None:
+    """UserError where `heads.kind` is one that only this entry point fits."""
+    if kind not in ("linear", "logistic"):
+        raise UserError(
+            f"{module} knows heads.kind linear and logistic, not {kind}: run it with one of these, and then python -m"
+            f" distill.fit_heads --config FILE checkpoint=FOLDER heads.kind={kind}"
+        )
 
 
-def _multinomial(
-    embeddings: NDArray[np.float32] | csr_array,
-    target: NDArray[np.int64],
-    classes: int,
-    config: Heads,
-    tolerance: float,
-) -> LinearHead:
-    """One row per class; scikit-learn keeps a single row for two classes and refuses one class."""
-    dimension = embeddings.shape[1]
-    if classes == 1:
-        return LinearHead(np.zeros((1, dimension), np.float32), np.zeros(1, np.float32))
-    model = LogisticRegression(C=config.inverse_regularisation, max_iter=2000, tol=tolerance, class_weight="balanced")
-    model.fit(embeddings, target)
-    weight, bias = model.coef_, model.intercept_
-    if len(bias) == 1:
-        weight, bias = np.concatenate([np.zeros_like(weight), weight]), np.concatenate([np.zeros_like(bias), bias])
-    return LinearHead(weight.astype(np.float32), bias.astype(np.float32))
+def describe_sizes(folder: Path) -> str:
+    """What each head takes on disk, for a person to read."""
+    from core.heads import HEADS, head_path
+
+    sizes = {name: head_path(folder, name).stat().st_size / 1e6 for name in HEADS}
+    listed = ", ".join(f"{name} {size:.2f} MB" for name, size in sizes.items())
+    return f"heads on disk: {listed}; together {sum(sizes.values()):.2f} MB"
 
 
 def work(experiment: Experiment, arguments: argparse.Namespace | None = None) -> int:
-    """Writes <output>/<checkpoint's name>-logistic."""
+    """Writes <output>/<checkpoint's name>-<kind of head>."""
     # Imported here so that --help and mistakes in the configuration do not wait for the model libraries.
     from core import checkpoint, manifest
     from core.config import resolved
     from core.data import load
-    from core.errors import UserError
     from core.folders import new_folder, writable
     from core.pipeline import open_pipeline
     from core.provenance import provenance
+    from core.rows import Taxonomy
     from distill.finish import make_classifier
+    from distill.heads.fitting import fit_heads
 
-    source = Path(str(experiment.checkpoint))
+    source, kind = Path(str(experiment.checkpoint)), experiment.heads.kind
+    kind = "logistic" if kind == "linear" else kind
     writable(experiment.output)
     old = manifest.read(source)
     if old.kind == "lexical":
@@ -79,21 +52,23 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
     corpus = load(experiment.data, experiment.seed)
     taxonomy = Taxonomy.of(corpus.splits["train"])
     train, validation = (pipeline.encoder.encode(corpus.splits[name].texts) for name in ("train", "validation"))
-    heads = fit_logistic(train, corpus.splits["train"], taxonomy, experiment.heads)
+    heads = fit_heads(train, corpus.splits["train"], taxonomy, experiment.heads, experiment.seed)
     classifier, scores = make_classifier(heads, validation, corpus, taxonomy, experiment.heads)
-    target = experiment.output / f"{old.name}-logistic"
+    target = experiment.output / f"{old.name}-{kind}"
     with new_folder(target) as temporary:
         shutil.copytree(source, temporary, dirs_exist_ok=True)
         checkpoint.write_classifier(temporary, classifier, old.max_length, raw=old.kind == "torch")
         changed = {
             "name": target.name,
             "parent": {"name": old.name, "digest": old.digest},
+            "heads": {"kind": kind, "calibration": experiment.heads.calibration},
             "operating_point": checkpoint.describe(classifier.point),
             "scores": scores,
             "provenance": provenance(resolved(experiment), experiment.seed, corpus.fingerprints),
         }
         manifest.write(temporary, {**old.fields, **changed})
     print(f"{target}: validation F1 {scores['validation_f1']:.4f}, FPR {scores['validation_false_positive_rate']:.4f}")
+    print(describe_sizes(target))
     return 0
 
 
@@ -102,11 +77,16 @@ def main() -> None:
     cli.run(
         work,
         module="distill.fit_heads",
-        purpose="Fit logistic-regression heads on a checkpoint's embeddings; writes <output>/<name>-logistic.",
-        sections=("checkpoint", "output", "heads", "data"),
+        purpose=(
+            "Fit heads of scikit-learn's (logistic regression, random forest, gradient boosting, small network) on a"
+            " checkpoint's embeddings; writes <output>/<name>-<kind>, <name>-logistic for heads.kind linear."
+        ),
+        sections=("checkpoint", "output", "seed", "heads", "data"),
         needs_checkpoint=True,
         examples=[
             "python -m distill.fit_heads --config configs/quickstart.yaml checkpoint=artifacts/quickstart/student",
+            "python -m distill.fit_heads --config configs/quickstart.yaml checkpoint=artifacts/quickstart/student-int8"
+            " heads.kind=random_forest heads.trees=100 heads.calibration=isotonic",
         ],
     )
 

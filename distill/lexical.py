@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from core import cli
 from core.schema import Experiment
+from distill.fit_heads import refuse_unfitted
 
 if TYPE_CHECKING:
     from core.checkpoint import Classifier
@@ -27,7 +28,7 @@ def fit(corpus: Corpus, experiment: Experiment) -> tuple[LexicalEncoder, Classif
     # Imported here so that --help and mistakes in the configuration do not wait for the model libraries.
     from core.rows import Taxonomy
     from distill.finish import make_classifier
-    from distill.fit_heads import fit_logistic
+    from distill.heads.logistic import fit_logistic
     from distill.tfidf import fit_encoder, sparse_embeddings
 
     train = corpus.splits["train"]
@@ -70,6 +71,7 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
     from core.folders import writable
     from core.provenance import provenance
 
+    refuse_unfitted(experiment.heads.kind, "distill.lexical")
     writable(experiment.output)
     corpus = load(experiment.data, experiment.seed)
     print(corpus.describe())

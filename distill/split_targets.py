@@ -14,20 +14,23 @@ from core.schema.losses import TOKEN_TERMS
 from core.tokenizer import TextTokenizer
 from distill.cache import TargetCache
 from distill.classifier import Logits
-from distill.targets import Teacher, cache_targets, cached_states, hidden_megabytes, live_states
+from distill.imitated import Imitated
+from distill.targets import cache_targets, cached_states, hidden_megabytes, live_states
+from distill.teachers import EncoderTeacher, Teacher
 from distill.token_states import LayerPlan
 from distill.training_set import TeacherTargets, TokenSource
 
 
 def sentence_targets(
-    texts: Sequence[str], name: str, cache: TargetCache, heads: Mapping[str, LinearHead]
+    texts: Sequence[str], name: str, cache: TargetCache, heads: Mapping[str, LinearHead], imitated: Imitated
 ) -> tuple[torch.Tensor, Logits]:
     """Embeddings (texts, dim) and head logits of the texts of split `name`; UserError where they are not finite."""
-    embedding = cache.embeddings(texts)
-    if not np.isfinite(embedding).all():
+    outputs = cache.embeddings(texts)
+    if not np.isfinite(outputs).all():
         raise UserError(f"the teacher gives NaN embeddings for {name} texts: set teacher.dtype=float32")
-    scores = {part: torch.from_numpy(head.logits(embedding)) for part, head in heads.items()}
-    return torch.from_numpy(embedding), Logits(scores["binary"][:, 0], scores["family"], scores["subfamily"])
+    scores = {part: torch.from_numpy(head.logits(outputs)) for part, head in heads.items()}
+    logits = Logits(scores["binary"][:, 0], scores["family"], scores["subfamily"])
+    return torch.from_numpy(imitated(outputs)), logits
 
 
 def refuse_other_tokens(teacher: TextTokenizer, student: TextTokenizer, config: Losses) -> None:
@@ -46,7 +49,7 @@ def refuse_other_tokens(teacher: TextTokenizer, student: TextTokenizer, config: 
 
 
 def hidden_cache(
-    source: Teacher, texts: Sequence[str], plan: LayerPlan, student_heads: int, settings: Targets
+    source: EncoderTeacher, texts: Sequence[str], plan: LayerPlan, student_heads: int, settings: Targets
 ) -> TargetCache | None:
     """Cached hidden states when these alone are asked for and fit the stated budget; None: the teacher runs live.
 
@@ -72,6 +75,7 @@ def split_targets(
     splits: Mapping[str, Sequence[str]],
     cache: TargetCache,
     heads: Mapping[str, LinearHead],
+    imitated: Imitated,
     source: Teacher,
     plan: LayerPlan,
     hidden: TargetCache | None,
@@ -81,6 +85,7 @@ def split_targets(
     for name, texts in splits.items():
         tokens: TokenSource | None = None
         if plan:
+            assert isinstance(source, EncoderTeacher)
             tokens = cached_states(hidden, texts) if hidden is not None else live_states(source)
-        targets[name] = TeacherTargets(*sentence_targets(texts, name, cache, heads), tokens, plan)
+        targets[name] = TeacherTargets(*sentence_targets(texts, name, cache, heads, imitated), tokens, plan)
     return targets

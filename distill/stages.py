@@ -10,48 +10,42 @@ from transformers import set_seed
 
 from core import checkpoint, manifest
 from core.errors import UserError
-from core.model import SentenceEncoder
-from core.schema import Losses
-from core.schema.losses import OFF, SENTENCE_TERMS, TOKEN_TERMS
+from core.model import EncoderSpec
+from core.schema.losses import label_terms
 from core.tokenizer import TextTokenizer
-from core.torch_encoder import TorchEncoder
-from distill import distributed, student, teacher, warm_start
-from distill.cache import TargetCache
+from distill import distributed, origins, student, vocabulary, warm_start
+from distill.beginning import begin, plan
 from distill.classifier import SentenceClassifier, TorchHeads
 from distill.experiment_run import Run, finish, recipe, stored_type, train_classifier
 from distill.layer_maps import layer_plan
-from distill.split_targets import hidden_cache, refuse_other_tokens, split_targets
-from distill.targets import Teacher, cache_targets
-from distill.token_states import LayerPlan
-from distill.training_set import TeacherTargets
-
-PROJECTION_TEXTS = 4096  # on which a new projection is fitted
-AGREEMENT_TEXTS = 256  # on which student and teacher are compared before training
+from distill.learning import learn_from
+from distill.teachers import EncoderTeacher, open_teacher
 
 
 def make_teacher(run: Run) -> Path:
     """Fine-tunes the teacher on the labels and writes its checkpoint; returns the folder."""
     config, experiment = run.experiment.teacher, run.experiment
     if experiment.student.init == "checkpoint":
-        warm_start.verify(experiment.student)  # before the hours that a teacher takes
+        begun = warm_start.verify(experiment.student)  # before the hours that a teacher takes
+        if experiment.student.vocabulary_size:
+            vocabulary.verify(begun, experiment.student.vocabulary_size)
     if config.training is None:
         return _given_teacher(run)
     folder = experiment.output / "teacher"
-    origin = teacher.origin_hash(config)
-    identity = recipe(
-        config.model_dump(), origin, experiment.heads.model_dump(), experiment.seed, run.corpus.fingerprints
-    )
+    origin, terms = origins.origin_hash(config), label_terms(experiment.losses)
+    sections = [section.model_dump() for section in (config, terms, experiment.heads)]
+    rows = {name: run.corpus.fingerprints[name] for name in run.corpus.splits}  # unlabelled texts teach it nothing
+    identity = recipe(*sections, origin, experiment.seed, rows)
     if run.finished(folder, identity):
         return folder
     workspace = run.workspace("teacher", identity)
     set_seed(experiment.seed)
     texts = run.corpus.splits["train"].texts
-    encoder, tokenizer_folder = distributed.in_turn(lambda: teacher.initial(config, texts, workspace, experiment.seed))
-    layer_plan(experiment.losses, experiment.student, encoder.spec)  # a mistake in it shows now
+    encoder, tokenizer_folder = distributed.in_turn(lambda: origins.initial(config, texts, workspace, experiment.seed))
+    _refuse_early(run, encoder.spec, tokenizer_folder)
     tokenizer = TextTokenizer.open(tokenizer_folder, config.max_length)
     model = SentenceClassifier(encoder, TorchHeads(encoder.spec.embedding_size, run.taxonomy))
-    on_labels = Losses(embedding_cosine=OFF, logits_kd=OFF)
-    train_classifier(run, model, tokenizer, on_labels, config.training, workspace, {})
+    train_classifier(run, model, tokenizer, terms, config.training, workspace, {})
 
     def write() -> Path:
         stored = stored_type(model.encoder.eval(), tokenizer, run)
@@ -60,41 +54,19 @@ def make_teacher(run: Run) -> Path:
     return distributed.by_first(write)
 
 
-def make_student(run: Run, teacher_folder: Path) -> Path:
-    """Caches the teacher's targets, trains the student on them and writes its checkpoint; returns the folder."""
-    experiment, config, terms = run.experiment, run.experiment.student, run.experiment.losses
-    source = Teacher.open(teacher_folder)
-    spec = source.encoder.model.spec
-    begun = warm_start.start(config, spec.embedding_size) if config.init == "checkpoint" else None
-    folder = experiment.output / "student"
-    sections = [section.model_dump() for section in (config, terms, experiment.heads)]
-    origins = [source.digest, *([begun.digest] if begun else [])]
-    identity = recipe(*sections, experiment.seed, run.corpus.fingerprints, *origins)
-    if run.finished(folder, identity):
-        return folder
-    workspace = run.workspace("student", identity)
-    set_seed(experiment.seed)
-    tokenizer_folder = begun.folder if begun else teacher_folder
-    tokenizer = TextTokenizer.open(tokenizer_folder, config.max_length)
-    plan = layer_plan(terms, config, spec)
-    if plan:
-        refuse_other_tokens(source.encoder.tokenizer, tokenizer, terms)
-    encoder = begun.encoder if begun else student.initial(config, source.encoder.model)
-    targets = _learn_from(run, source, teacher_folder, encoder, tokenizer, plan, begun)
-    heads = TorchHeads(encoder.spec.embedding_size, run.taxonomy)
-    if begun:
-        warm_start.load_heads(heads, begun, run.taxonomy)
-    model = SentenceClassifier(encoder, heads, spec.hidden_size if plan.teacher.hidden else None)
-    train_classifier(run, model, tokenizer, terms, config.training, workspace, targets)
-    origin: dict[str, Any] = {"parent": {"name": "teacher", "digest": source.digest}, "recipe": identity}
-    if begun:
-        origin["started_from"] = {"name": begun.folder.name, "digest": begun.digest}
-    return distributed.by_first(lambda: finish(run, folder, model, torch.float32, tokenizer, tokenizer_folder, origin))
+def _refuse_early(run: Run, teacher: EncoderSpec, tokenizer_folder: Path) -> None:
+    """UserError for what the student cannot take from this teacher, before the hours of its training."""
+    config = run.experiment.student
+    layer_plan(run.experiment.losses, config, teacher)
+    if config.init == "teacher":
+        student.refuse_other_shape(config, teacher)
+    if config.vocabulary_size and config.init != "checkpoint":
+        vocabulary.verify(tokenizer_folder, config.vocabulary_size)
 
 
 def _given_teacher(run: Run) -> Path:
     """A teacher that is already one of our checkpoints, with heads for the same classes."""
-    folder = teacher.locate(str(run.experiment.teacher.name_or_path))
+    folder = origins.locate(str(run.experiment.teacher.name_or_path))
     if not (folder / manifest.NAME).is_file():
         raise UserError(
             f"teacher.training is null, but {folder} is not one of our checkpoints and has no heads:"
@@ -106,50 +78,41 @@ def _given_teacher(run: Run) -> Path:
     return folder
 
 
-def _learn_from(
-    run: Run,
-    source: Teacher,
-    teacher_folder: Path,
-    encoder: SentenceEncoder,
-    tokenizer: TextTokenizer,
-    plan: LayerPlan,
-    begun: warm_start.Start | None,
-) -> dict[str, TeacherTargets]:
-    """What the teacher says of every split, where a loss term asks; fits a new projection of the student, in place."""
-    settings, terms = run.experiment.targets, run.experiment.losses.terms()
-    distilling = not terms.keys().isdisjoint((*SENTENCE_TERMS, *TOKEN_TERMS))
-    new_projection = begun.new_projection if begun else encoder.projection is not None
-    if begun and distilling:
-        warm_start.refuse_useless(begun, source, terms.keys())
-    if not (distilling or new_projection):
-        return {}
-    cache = cache_targets(source, run.texts, settings.cache_dir, (), settings.tokens_per_batch)
-    if new_projection or not begun:
-        # What an earlier stage left may agree with its teacher; a fresh student that does has nothing to learn.
-        _start_from_teacher(run, encoder, tokenizer, cache, new_projection, compare=distilling and not begun)
-    if not distilling:
-        return {}
-    raw = checkpoint.load_classifier(teacher_folder, manifest.read(teacher_folder).fields).heads
-    hidden = hidden_cache(source, run.texts, plan, encoder.spec.attention_heads, settings) if plan else None
-    texts = {name: rows.texts for name, rows in run.corpus.splits.items()}
-    return split_targets(texts, cache, raw, source, plan, hidden)
+def make_student(run: Run, teacher_folder: Path | None) -> Path:
+    """Caches the teacher's targets, trains the student on them and writes its checkpoint; returns the folder.
 
+    Without a teacher it is fine-tuned on the labels alone.
+    """
+    experiment, config, terms = run.experiment, run.experiment.student, run.experiment.losses
+    source = open_teacher(teacher_folder) if teacher_folder else None
+    width = experiment.targets.embedding_size or (source.embedding_size if source else None)
+    start = warm_start.start(config, width) if config.init == "checkpoint" else None
+    folder = experiment.output / "student"
+    sections = [section.model_dump() for section in (config, terms, experiment.heads)]
+    origins_of = [part.digest for part in (source, start) if part]
+    size = [experiment.targets.embedding_size] if experiment.targets.embedding_size else []
+    identity = recipe(*sections, experiment.seed, run.corpus.fingerprints, *origins_of, *size)
+    if run.finished(folder, identity):
+        return folder
+    workspace = run.workspace("student", identity)
+    set_seed(experiment.seed)
+    begun = begin(run, source, teacher_folder, start, width, workspace)
+    layers = plan(run, source, begun)
+    heads = TorchHeads(begun.encoder.spec.embedding_size, run.taxonomy)
+    targets = {}
+    if source and teacher_folder:
+        targets = learn_from(run, source, teacher_folder, begun.encoder, begun.tokenizer, layers, start)
+    if start:
+        warm_start.load_heads(heads, start, run.taxonomy)
+    teacher_width = source.encoder.model.spec.hidden_size if isinstance(source, EncoderTeacher) else None
+    model = SentenceClassifier(begun.encoder, heads, teacher_width if layers.teacher.hidden else None)
+    train_classifier(run, model, begun.tokenizer, terms, config.training, workspace, targets)
+    origin: dict[str, Any] = {"recipe": identity}
+    origin["parent"] = {"name": teacher_folder.name, "digest": source.digest} if source and teacher_folder else None
+    if start:
+        origin["started_from"] = {"name": start.folder.name, "digest": start.digest}
 
-def _start_from_teacher(
-    run: Run,
-    encoder: SentenceEncoder,
-    tokenizer: TextTokenizer,
-    cache: TargetCache,
-    new_projection: bool,
-    compare: bool,
-) -> None:
-    """Refuses, where asked to compare, a student that equals its teacher; fits the new projection, in place."""
-    projection, encoder.projection = encoder.projection, None
-    texts = run.corpus.splits["train"].texts[:PROJECTION_TEXTS]
-    pooled = TorchEncoder(encoder, tokenizer).encode(texts)
-    encoder.projection = projection
-    wanted = cache.embeddings(texts)
-    if compare:
-        student.refuse_if_same(pooled[:AGREEMENT_TEXTS], wanted[:AGREEMENT_TEXTS])
-    if new_projection:
-        student.fit_projection(encoder, pooled, wanted)
+    def write() -> Path:
+        return finish(run, folder, model, torch.float32, begun.tokenizer, begun.tokenizer_folder, origin)
+
+    return distributed.by_first(write)

@@ -17,6 +17,8 @@ from distill.minilm import minilm_encoder
 # Measured: a freshly grown teacher against MiniLM 0.99; after fine-tuning far below.
 SAME = 0.98
 
+COPIED = ("architecture", "hidden_size", "attention_heads", "intermediate_size")  # what whole layers bring along
+
 
 def uniform_layers(student: int, teacher: int) -> tuple[int, ...]:
     """Which teacher layers (from 0) a student of fewer layers takes: evenly spaced, the last one included.
@@ -36,12 +38,13 @@ def layer_map(student: int, teacher: int) -> dict[int, int]:
     return {index + 1: layer + 1 for index, layer in enumerate(uniform_layers(student, teacher))}
 
 
-def initial(config: Student, teacher: SentenceEncoder) -> SentenceEncoder:
-    """The FP32 student; its projection, if any, is random until `fit_projection`.
+def initial(config: Student, teacher: SentenceEncoder, embedding_size: int | None = None) -> SentenceEncoder:
+    """The FP32 student; its projection, if any, to `embedding_size` (null: the teacher's) is random until
+    `fit_projection`.
 
     Raises UserError where the teacher's shape does not allow the initialisation asked for.
     """
-    projection = teacher.spec.embedding_size if config.projection else None
+    projection = embedding_size or teacher.spec.embedding_size if config.projection else None
     spec = replace(
         teacher.spec,
         layers=config.layers,
@@ -66,7 +69,7 @@ def initial(config: Student, teacher: SentenceEncoder) -> SentenceEncoder:
             spec = replace(source.spec, projection=projection)
             weights = source.transformer.state_dict()
         case "teacher":
-            weights = _teacher_weights(config, teacher, spec)
+            weights = _teacher_weights(config, teacher)
         case "random":
             return build(spec)
     encoder = build(spec)
@@ -82,24 +85,32 @@ def _with_embeddings(source: SentenceEncoder, spec: EncoderSpec) -> SentenceEnco
     return encoder
 
 
-def _teacher_weights(config: Student, teacher: SentenceEncoder, spec: EncoderSpec) -> dict[str, torch.Tensor]:
+def refuse_other_shape(config: Student, teacher: EncoderSpec) -> None:
+    """Raises UserError where the teacher's layers have no place in the student."""
+    unlike = [name for name in COPIED if getattr(config, name) != getattr(teacher, name)]
+    if unlike:
+        wanted = " ".join(f"student.{name}={getattr(teacher, name)}" for name in unlike)
+        raise UserError(
+            f"student.init=teacher copies whole layers, so they must be as the teacher's: write {wanted}; or use"
+            " student.init=minilm or random"
+        )
+
+
+def _chosen_layers(config: Student, teacher: EncoderSpec) -> tuple[int, ...]:
+    """Which teacher layers, from 0, the student takes; UserError for those that the teacher lacks."""
+    assert config.teacher_layers != "search", "distill.layer_search.named comes first"
+    chosen = config.teacher_layers or uniform_layers(config.layers, teacher.layers)
+    if max(chosen) >= teacher.layers:
+        raise UserError(f"student.teacher_layers names layer {max(chosen)}; the teacher has 0 to {teacher.layers - 1}")
+    return chosen
+
+
+def _teacher_weights(config: Student, teacher: SentenceEncoder) -> dict[str, torch.Tensor]:
     """The state of a student whose layers are chosen layers of the teacher."""
-    if replace(spec, layers=teacher.spec.layers, dropout=0.0, projection=None) != replace(
-        teacher.spec, dropout=0.0, projection=None
-    ):
-        raise UserError(
-            "student.init=teacher copies whole layers, so hidden_size, attention_heads and intermediate_size must be"
-            f" the teacher's: {teacher.spec.hidden_size}, {teacher.spec.attention_heads},"
-            f" {teacher.spec.intermediate_size}; or use student.init=minilm"
-        )
-    chosen = config.teacher_layers or uniform_layers(config.layers, teacher.spec.layers)
-    if max(chosen) >= teacher.spec.layers:
-        raise UserError(
-            f"student.teacher_layers names layer {max(chosen)}; the teacher has 0 to {teacher.spec.layers - 1}"
-        )
+    refuse_other_shape(config, teacher.spec)
     state = teacher.transformer.state_dict()
     kept = {name: value for name, value in state.items() if not name.startswith("encoder.layer.")}
-    for new, old in enumerate(chosen):
+    for new, old in enumerate(_chosen_layers(config, teacher.spec)):
         prefix = f"encoder.layer.{old}."
         kept |= {
             f"encoder.layer.{new}.{name.removeprefix(prefix)}": value

@@ -1,81 +1,60 @@
-"""The teacher before its training: grown from MiniLM, or loaded from a folder or the hub."""
+"""Fine-tune a teacher on the labels, with the student's heads and label losses, and judge it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
+import argparse
+import time
 
-import torch
-
-from core import manifest
+from core import cli
 from core.errors import UserError
-from core.model import EncoderSpec, SentenceEncoder, unfilled
-from core.pretrained import load_encoder
-from core.schema import Teacher
-from core.tokenizer import TextTokenizer
-from distill.grow import grow
-from distill.minilm import minilm_encoder, minilm_folder, write_mpnet_tokenizer
+from core.schema import Experiment
+from distill import distributed
+from distill.entry import FLAGS, begin, judge
 
-SAMPLE_TEXTS = 64  # on which a grown teacher takes its statistics
-WANTED = ["*.json", "*.safetensors", "vocab.txt", "1_Pooling/*", "2_Dense/*"]
+PARTS = ("teacher",)
 
 
-def locate(name_or_path: str) -> Path:
-    """The folder of a pretrained encoder: a local one, or a snapshot of a hub repository.
-
-    Raises UserError with the two remedies when it is neither here nor reachable.
-    """
-    folder = Path(name_or_path)
-    if folder.is_dir():
-        return folder
-    from huggingface_hub import snapshot_download  # only this branch touches the hub
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(name_or_path, allow_patterns=WANTED))
-    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
+def work(experiment: Experiment, arguments: argparse.Namespace) -> int:
+    """The teacher's checkpoint and its verdict on validation."""
+    start = time.perf_counter()
+    if experiment.teacher.training is None:
         raise UserError(
-            f"teacher.name_or_path {name_or_path!r} is no local folder and could not be fetched from the Hugging Face"
-            f" hub ({type(error).__name__}): either run once on a machine with network access (the hub cache, HF_HOME,"
-            " then serves it offline), or copy its save_pretrained folder here and set teacher.name_or_path=FOLDER"
-        ) from error
+            "teacher.training is null, so there is nothing to fine-tune: give it, or judge the checkpoint with eval.run"
+        )
+    run = begin(experiment, arguments, PARTS)
+
+    # Imported here so that --help and refusals do not wait for the model libraries.
+    from distill.stages import make_teacher
+
+    teacher = make_teacher(run)
+    first = distributed.rank() == 0
+    distributed.end()  # the others leave memory and clock to the one that judges
+    if first:
+        judge(experiment, [teacher])
+        print(f"done in {time.perf_counter() - start:.0f} s")
+    return 0
 
 
-def origin_hash(config: Teacher) -> str:
-    """SHA-256 of the weights that the teacher starts from: another file behind the same name is another teacher."""
-    folder = minilm_folder() if config.origin == "grown" else locate(str(config.name_or_path))
-    weights = folder / "model.safetensors"
-    return manifest.file_hash(weights) if weights.is_file() else ""  # absent: `initial` says so
+def main() -> None:
+    """The command line."""
+    cli.run(
+        work,
+        module="distill.teacher",
+        purpose=(
+            "Fine-tune the teacher of a configuration, at up to 512 tokens, on the label terms of `losses` (task,"
+            " contrastive), and judge it on validation: <output>/teacher. Let it teach with teacher.origin=pretrained"
+            " teacher.name_or_path=FOLDER teacher.training=null, alone or as a member of an ensemble, once it beats"
+            " plain fine-tuning of the student."
+        ),
+        sections=("name", "seed", "output", "data", "teacher", "losses", "heads"),
+        flags=FLAGS,
+        examples=[
+            "python -m distill.teacher --config configs/threats.yaml output=artifacts/teacher",
+            "python -m distill.teacher --config configs/mpnet.yaml --resume",
+        ],
+        statuses={0: "done; the table says which targets are met"},
+    )
 
 
-def initial(config: Teacher, texts: Sequence[str], work: Path, seed: int) -> tuple[SentenceEncoder, Path]:
-    """The FP32 teacher before fine-tuning and the folder that holds its tokenizer.
-
-    texts: training texts (a grown teacher takes statistics on some); work: where a built tokenizer is written.
-    """
-    if config.origin == "pretrained":
-        folder = locate(str(config.name_or_path))
-        if (folder / manifest.NAME).is_file():
-            manifest.read(folder)  # one of ours: verify every hash first
-        encoder = load_encoder(folder, torch.float32)
-        if config.max_length > encoder.spec.max_positions - 2:
-            raise UserError(
-                f"teacher.max_length {config.max_length} is more than the {encoder.spec.max_positions - 2}"
-                f" positions of {folder}; lower it"
-            )
-        return _with_dropout(encoder, config.dropout), folder
-    tokenizer_folder = work / "mpnet-tokenizer"
-    tokenizer_folder.mkdir(parents=True, exist_ok=True)
-    write_mpnet_tokenizer(tokenizer_folder)
-    sample = TextTokenizer.open(tokenizer_folder, config.max_length).encode(texts[:SAMPLE_TEXTS])
-    spec = EncoderSpec(config.layers, config.hidden_size, 12, 4 * config.hidden_size)
-    grown = grow(minilm_encoder(), spec, config.noise, sample, seed)
-    return _with_dropout(grown, config.dropout), tokenizer_folder
-
-
-def _with_dropout(encoder: SentenceEncoder, dropout: float) -> SentenceEncoder:
-    """The same weights with another dropout."""
-    changed = unfilled(replace(encoder.spec, dropout=dropout))
-    changed.load_state_dict(encoder.state_dict(), assign=True)
-    return changed
+if __name__ == "__main__":
+    main()

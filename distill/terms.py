@@ -23,7 +23,8 @@ class Batch:
     """What the terms of one batch are computed from."""
 
     student: ClassifierOutput
-    labels: Mapping[str, Tensor]  # binary, family, subfamily: (batch,) int64; `IGNORED` where benign
+    labels: Mapping[str, Tensor]  # binary, family, subfamily: (batch,) int64
+    """`IGNORED` is a benign text's family and sub-family, and all three of a text without labels."""
     mask: Tensor  # (batch, tokens): 1 for real tokens
     embedding: Tensor | None = None  # the teacher's, (batch, dim)
     logits: Logits | None = None  # the teacher's
@@ -38,8 +39,9 @@ def loss_term(name: str, config: Losses, batch: Batch) -> Tensor:
             case "task":
                 return _task(config, batch)
             case "contrastive":  # all benign texts carry `IGNORED` as their family: a class of its own
-                labels = batch.labels["family"]
-                return losses.supervised_contrastive(batch.student.embedding, labels, config.contrastive_temperature)
+                known = batch.labels["binary"] != IGNORED
+                embedding, classes = batch.student.embedding[known], batch.labels["family"][known]
+                return losses.supervised_contrastive(embedding, classes, config.contrastive_temperature)
             case "embedding_cosine":
                 return losses.embedding_cosine(batch.student.embedding, given(batch.embedding))
             case "embedding_mse":
@@ -121,7 +123,7 @@ def _task(config: Losses, batch: Batch) -> Tensor:
 def _logits_kd(config: Losses, batch: Batch) -> Tensor:
     """The teacher's softened logits of the three heads."""
     logits, known = batch.student.logits, given(batch.logits)
-    attacks = batch.labels["family"] != IGNORED  # the teacher's family of a benign text is noise
+    attacks = batch.labels["family"] != IGNORED  # the teacher's family of a benign text, or of an unknown one, is noise
     pairs = {
         "binary": (losses.two_class(logits.binary), losses.two_class(known.binary)),
         "family": (logits.family[attacks], known.family[attacks]),

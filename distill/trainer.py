@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -11,23 +11,34 @@ import numpy as np
 import torch
 from datasets import Dataset
 from torch import Tensor
-from torch.utils.data import Sampler
-from transformers import Trainer
 
-from core.errors import UserError
 from core.rows import IGNORED
 from core.schema import Losses
 from core.schema.losses import TOKEN_TERMS
 from distill import distributed, losses
-from distill.by_length import ByLength
+from distill.batches import BatchingTrainer
 from distill.classifier import Logits
+from distill.poison import refuse_poison
 from distill.schedule import refuse_idle, weights_at
 from distill.terms import Batch, joined, loss_term, own_share
 from distill.token_states import NO_PLAN
 from distill.training_set import TeacherTargets
 
+LOGIT_TERMS = ("task", "logits_kd")
 
-class DistillationTrainer(Trainer):
+
+def unread(names: Collection[str]) -> tuple[str, ...]:
+    """What of the student's sentence-level output, the embedding and the logits made of it, these terms leave aside.
+
+    It is detached, or several processes would wait for its gradient; and by one of zero, unlike by none, AdamW would
+    decay and move the weights behind it.
+    """
+    if not set(names) - set(TOKEN_TERMS):
+        return ("embedding", "logits")
+    return () if set(names) & set(LOGIT_TERMS) else ("logits",)
+
+
+class DistillationTrainer(BatchingTrainer):
     """A Trainer whose loss is the weighted sum of `config`'s terms."""
 
     config: Losses
@@ -47,7 +58,7 @@ class DistillationTrainer(Trainer):
         """The terms of these names, unweighted; what none of them needs is not computed."""
         targets, rows, mask = self.targets[model.training], inputs["row"], inputs["attention_mask"]
         plan = targets.plan.only(names) if targets else NO_PLAN
-        output = model(inputs["input_ids"], mask, plan.student)
+        output = model(inputs["input_ids"], mask, plan.student, unread(names))
         tokens = None
         if targets and targets.tokens and plan:
             tokens = targets.tokens(rows.tolist(), inputs["input_ids"], mask, plan.teacher)
@@ -55,16 +66,14 @@ class DistillationTrainer(Trainer):
         own = Batch(output, labels, mask, tokens=tokens, class_weights=self.class_weights)
         whole = own
         share: Tensor | float = 1.0
-        nothing: Tensor | float = 0.0
         if distributed.size() > 1:
             real = int(inputs.get("real", len(rows) * distributed.size()))  # the rest fills up an epoch's last batch
             whole, (own, share), rows = joined(own, real), own_share(own, real), distributed.join(rows)[:real]
-            nothing = 0 * whole.student.embedding.sum()  # no gradient at all would be one that is waited for
         embedding, logits = targets.of(rows) if targets else (None, None)
         whole = replace(whole, embedding=embedding, logits=logits)
         terms = {name: loss_term(name, self.config, whole) for name in names if name not in TOKEN_TERMS}
         token_terms = [name for name in names if name in TOKEN_TERMS]
-        terms |= {name: share * loss_term(name, self.config, own) + nothing for name in token_terms}
+        terms |= {name: share * loss_term(name, self.config, own) for name in token_terms}
         return {name: terms[name] for name in names}, output.logits
 
     @cached_property
@@ -83,35 +92,6 @@ class DistillationTrainer(Trainer):
     def create_optimizer_and_scheduler(self, num_training_steps: int) -> None:
         refuse_idle(self.config.terms(), num_training_steps)  # the first moment at which the steps are known
         super().create_optimizer_and_scheduler(num_training_steps)
-
-    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
-        if not self.args.group_by_length:
-            return super()._get_train_sampler(train_dataset)
-        texts = self.args.train_batch_size * self.args.gradient_accumulation_steps * distributed.size()
-        rows = train_dataset or self.train_dataset
-        assert isinstance(rows, Dataset)
-        return ByLength(texts, [len(ids) for ids in rows["input_ids"]], self.args.seed)
-
-    def _get_eval_sampler(self, eval_dataset: Dataset) -> Sampler | None:
-        if distributed.size() == 1 or not self.args.group_by_length:
-            return super()._get_eval_sampler(eval_dataset)
-        # The Trainer's own draws from the generator that dropout draws from, unlike in each process.
-        texts = self.args.eval_batch_size * distributed.size()
-        return ByLength(texts, [len(ids) for ids in eval_dataset["input_ids"]], self.args.seed)
-
-    def real_rows(self) -> dict[str, Any]:
-        """How many rows of an epoch's last batch, over all processes, are no repetition that fills it up."""
-        state = self.accelerator.gradient_state
-        short = distributed.size() > 1 and state.end_of_dataloader and state.remainder > 0
-        return {"real": state.remainder} if short else {}
-
-    def get_batch_samples(
-        self, epoch_iterator: Iterator, num_batches: int, device: torch.device
-    ) -> tuple[list[dict[str, Any]], Tensor | int | None]:
-        batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
-        if batches:
-            batches[-1] |= self.real_rows()  # the state tells of the batch fetched last
-        return batches, items
 
     def compute_loss(
         self,
@@ -142,17 +122,9 @@ class DistillationTrainer(Trainer):
         return loss
 
     def refuse_poison(self, name: str, value: Tensor, rows: Tensor, training: bool) -> None:
-        """Raises UserError for a value that is NaN or infinite, with the step and the hashes of the batch's texts."""
-        if torch.isfinite(value):
-            return
         texts = self.train_dataset if training else self.eval_dataset
         assert isinstance(texts, Dataset)
-        hashes = ", ".join(digest[:12] for digest in texts[rows.tolist()]["text_hash"])
-        raise UserError(
-            f"the {name} is {value.item()} at step {self.state.global_step}: lower the learning rate, set"
-            f" training.precision=fp32, or mend these {'training' if training else 'validation'} texts (SHA-256, first"
-            f" 12 digits): {hashes}"
-        )
+        refuse_poison(name, value, rows, texts, self.state.global_step, "training" if training else "validation")
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the mean of every term over the steps since the last training log that counted it, and its weight."""

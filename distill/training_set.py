@@ -1,4 +1,4 @@
-"""Tokenised rows, their integer targets and what the teacher says of them, in batches."""
+"""Tokenised rows, labelled or not, their integer targets and what the teacher says of them, in batches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from datasets import Dataset
 from torch import Tensor
 
-from core.rows import Rows, Taxonomy, text_hash
+from core.rows import IGNORED, Rows, Taxonomy, text_hash
 from core.tokenizer import TextTokenizer, pad
 from distill.classifier import Logits
 from distill.token_states import NO_PLAN, LayerPlan, Layers, TokenStates
@@ -38,20 +38,32 @@ class TeacherTargets:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Tokenised rows with integer targets and, in distillation, the teacher's."""
+    """Tokenised rows with integer targets and, in distillation, the teacher's.
+
+    A benign row's family and sub-family are `IGNORED`; of a text without labels `binary` is, too.
+    """
 
     data: Dataset
     targets: TeacherTargets | None = None
 
     @classmethod
     def of(
-        cls, rows: Rows, taxonomy: Taxonomy, tokenizer: TextTokenizer, targets: TeacherTargets | None = None
+        cls,
+        rows: Rows,
+        taxonomy: Taxonomy,
+        tokenizer: TextTokenizer,
+        targets: TeacherTargets | None = None,
+        unlabelled: Sequence[str] = (),
     ) -> TrainingSet:
-        binary, family, subfamily = taxonomy.targets(rows)
-        columns = {"input_ids": tokenizer.encode(rows.texts), "row": list(range(len(rows)))}
-        columns["text_hash"] = [text_hash(text) for text in rows.texts]  # to name the texts of a batch that fails
-        labels = {"binary": binary.tolist(), "family": family.tolist(), "subfamily": subfamily.tolist()}
-        return cls(Dataset.from_dict(columns | labels), targets)
+        """The labelled rows, then the texts without labels; `targets` are of all of them, in this order."""
+        texts = [*rows.texts, *unlabelled]
+        if targets is not None and len(targets.embedding) != len(texts):
+            raise ValueError(f"the teacher judged {len(targets.embedding)} texts, to be trained on are {len(texts)}")
+        columns = {"input_ids": tokenizer.encode(texts), "row": list(range(len(texts)))}
+        columns["text_hash"] = [text_hash(text) for text in texts]  # to name the texts of a batch that fails
+        for name, known in zip(("binary", "family", "subfamily"), taxonomy.targets(rows), strict=True):
+            columns[name] = [*known.tolist(), *[IGNORED] * len(unlabelled)]
+        return cls(Dataset.from_dict(columns), targets)
 
 
 def collate(features: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:

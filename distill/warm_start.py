@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from core.pretrained import load_encoder, read_spec
 from core.rows import Taxonomy
 from core.schema import Student
 from distill.classifier import TorchHeads
-from distill.targets import Teacher
+from distill.teachers import Teacher
 
 SHAPE = ("architecture", "layers", "hidden_size", "attention_heads", "intermediate_size")
 
@@ -50,7 +49,7 @@ def verify(config: Student) -> Path:
     return folder
 
 
-def start(config: Student, teacher_width: int) -> Start:
+def start(config: Student, teacher_width: int | None) -> Start:
     """The checkpoint's encoder with the dropout asked for, and a new projection to the teacher's width if it lacks one.
 
     One of our checkpoints is verified first; UserError where it is damaged.
@@ -61,21 +60,20 @@ def start(config: Student, teacher_width: int) -> Start:
     digest = ours.digest if ours else manifest.file_hash(folder / "model.safetensors")
     spec = replace(stored.spec, dropout=config.dropout)
     new_projection = config.projection and not spec.projection
+    if new_projection and not teacher_width:
+        raise UserError(
+            f"{folder} has no projection, and no loss term asks for a teacher, whose width a new one would take:"
+            " write student.projection=false"
+        )
     encoder = build(replace(spec, projection=teacher_width) if new_projection else spec)
     encoder.load_state_dict(stored.state_dict(), strict=not new_projection)
     return Start(folder, digest, encoder, new_projection)
 
 
-def refuse_useless(begun: Start, source: Teacher, terms: Collection[str]) -> None:
-    """Raises UserError where a checkpoint cannot learn from this teacher by these loss terms."""
+def refuse_teacher_itself(begun: Start, source: Teacher) -> None:
+    """Raises UserError where a checkpoint is to learn from itself."""
     if begun.digest == source.digest:
         raise UserError(f"{begun.folder} is the teacher itself, so there is nothing to distil: give another of the two")
-    mine, theirs = begun.encoder.spec.embedding_size, source.encoder.model.spec.embedding_size
-    if mine != theirs and not {"embedding_cosine", "embedding_mse"}.isdisjoint(terms):
-        raise UserError(
-            f"{begun.folder} gives embeddings of {mine} dimensions, the teacher of {theirs}: set"
-            " losses.embedding_cosine=0 losses.embedding_mse=0 (losses.similarity compares any two widths)"
-        )
 
 
 def load_heads(heads: TorchHeads, begun: Start, taxonomy: Taxonomy) -> None:

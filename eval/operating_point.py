@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
+from core.calibration import GENTLE, no_lower
 from core.heads import OperatingPoint, Origin
 from core.schema import Heads
 from eval.metrics import confusion
@@ -38,6 +40,31 @@ def rule(heads: Heads) -> str:
             return f"least cost, {heads.false_positive_cost:g} a false positive, {heads.false_negative_cost:g} a miss"
 
 
+def slope(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    """Platt's slope (Platt 1999): sigmoid(slope * z + offset) fitted to the labels; both arrays (rows,).
+
+    The offset gives way to the threshold, which must stand at 0.5.
+    """
+    fitted = float(LogisticRegression().fit(logits[:, None], labels).coef_[0, 0])
+    # A head that ranks attacks below benign texts would be turned upside down: leave its slope, the report shows it.
+    return fitted if fitted > 0 else 1.0
+
+
+def knots(logits: NDArray[np.float64], labels: NDArray[np.int64], threshold: float) -> tuple[tuple[float, float], ...]:
+    """Log-odds by isotonic regression (Zadrozny and Elkan 2002) less those at the threshold, at raw logits (rows,).
+
+    Shares keep 1 / (rows + 2) from 0 and 1, so that log-odds are finite; a gentle slope keeps the ranks.
+    """
+    least = 1 / (len(labels) + 2)  # Laplace's rule of succession
+    model = IsotonicRegression(y_min=least, y_max=1 - least, out_of_bounds="clip").fit(logits, labels)
+    points = np.union1d(model.X_thresholds_.astype(np.float32), np.float32(threshold)).astype(np.float64)
+    share = model.predict(np.append(points, threshold))
+    log_odds = np.log(share / (1 - share))
+    values = log_odds[:-1] - log_odds[-1] + GENTLE * (points - threshold)
+    values[points == np.float32(threshold)] = 0.0
+    return tuple(zip(points.tolist(), values.tolist(), strict=True))
+
+
 def fit(
     logits: NDArray[np.floating],
     labels: NDArray[np.int64],
@@ -45,15 +72,19 @@ def fit(
     fingerprint: str = "",
     split: str = "validation",
 ) -> OperatingPoint:
-    """Threshold, Platt's slope and where they come from; `fingerprint` is that of the rows.
+    """Threshold, calibration and where they come from; `fingerprint` is that of the rows.
 
     logits: raw attack logits (rows,); labels: 0 or 1 (rows,). UserError where a class is missing or a logit is NaN.
-    The slope is fitted by Platt scaling (Platt 1999): sigmoid(slope * z + offset) to the labels; the offset gives way
-    to the threshold, which must stand at 0.5.
     """
     wide = np.asarray(logits, dtype=np.float64)
     chosen = float(threshold(wide, labels, heads))
-    slope = float(LogisticRegression().fit(wide[:, None], labels).coef_[0, 0])
+    scale, curve = 1.0, tuple[tuple[float, float], ...]()
+    match heads.calibration:
+        case "sigmoid":
+            scale = slope(wide, labels)
+        case "isotonic":
+            chosen = float(no_lower(chosen))
+            curve = knots(wide, labels, chosen)
     matrix = confusion(labels, wide >= chosen)
     origin = Origin(
         rule=rule(heads),
@@ -65,5 +96,4 @@ def fit(
         recall=matrix.recall,
         false_positive_rate=matrix.false_positive_rate,
     )
-    # A head that ranks attacks below benign texts would be turned upside down: leave its slope, the report shows it.
-    return OperatingPoint(chosen, slope if slope > 0 else 1.0, origin)
+    return OperatingPoint(chosen, scale, origin, curve)

@@ -124,7 +124,7 @@ def tiny_checkpoint(
     from core.tokenizer import TextTokenizer
     from core.torch_encoder import TorchEncoder
     from distill.finish import make_classifier
-    from distill.fit_heads import fit_logistic
+    from distill.heads.logistic import fit_logistic
 
     encoder = TorchEncoder(tiny_encoder, TextTokenizer.open(tokenizer_folder, 128))
     train, validation = (encoder.encode(tiny_corpus.splits[name].texts) for name in ("train", "validation"))

@@ -233,7 +233,7 @@ def test_resuming_a_finished_run_trains_nothing_even_after_a_move(
     asked: list[tuple[str, str]] = []
     monkeypatch.setattr(experiment_run, "fit", None)  # would fail if it were called
     monkeypatch.setattr(train, "call", lambda module, _, folder, **__: asked.append((module, folder.name)))
-    monkeypatch.setattr(train, "judge", lambda _, __, folders: asked.extend(("judge", f.name) for f in folders))
+    monkeypatch.setattr(train, "judge", lambda _, folders: asked.extend(("judge", f.name) for f in folders))
     overrides = [argument for argument in road.arguments if "=" in argument]
     experiment = load(ROOT / "configs" / "quickstart.yaml", [*overrides, f"output={moved}"])
     assert train.work(experiment, Namespace(resume=True, overwrite=False)) == 0

@@ -1,39 +1,49 @@
 """distill.fit_heads: the stored heads say what scikit-learn says, on PyTorch and on ONNX folders."""
 
+import argparse
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 
 from core import manifest
 from core.checkpoint import RAW_HEADS, load_classifier
 from core.data import Corpus
-from core.head_graph import write_linear_heads
+from core.errors import UserError
+from core.head_graph import write_heads
 from core.heads import HeadSet, LinearHead, OperatingPoint
 from core.pipeline import open_pipeline
 from core.rows import IGNORED, Rows, Taxonomy
 from core.schema import Experiment, Heads
-from distill import fit_heads
+from distill import entry, fit_heads, lexical
 from distill.classifier import TorchHeads
-from distill.fit_heads import fit_logistic
+from distill.heads.calibration import temperature
+from distill.heads.fitting import fit_heads as fit
+from distill.heads.logistic import fit_logistic
 from eval.metrics import confusion
 from export import run as export_run
 
 IDENTITY = OperatingPoint(0.0, 1.0)
 
 
-def experiment(source: Path, output: Path, data: dict[str, list[str]], strength: float = 10.0) -> Experiment:
+KINDS = ("random_forest", "gradient_boosting", "mlp")
+
+
+def experiment(source: Path, output: Path, data: dict[str, list[str]], **heads: object) -> Experiment:
     whole = {"name": "tiny", "output": str(output), "checkpoint": str(source), "data": data}
-    return Experiment.model_validate({**whole, "heads": {"inverse_regularisation": strength}})
+    return Experiment.model_validate({**whole, "heads": heads})
 
 
 @pytest.fixture(scope="module")
 def on_torch(tiny_checkpoint: Path, data: dict[str, list[str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("torch")
-    assert fit_heads.work(experiment(tiny_checkpoint, output, data, strength=0.5)) == 0
+    assert fit_heads.work(experiment(tiny_checkpoint, output, data, inverse_regularisation=0.5)) == 0
     return output / "tiny-logistic"
 
 
@@ -41,7 +51,7 @@ def on_torch(tiny_checkpoint: Path, data: dict[str, list[str]], tmp_path_factory
 def on_onnx(tiny_checkpoint: Path, data: dict[str, list[str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("onnx")
     assert export_run.work(experiment(tiny_checkpoint, output, data)) == 0
-    assert fit_heads.work(experiment(output / "tiny-fp32", output, data, strength=0.5)) == 0
+    assert fit_heads.work(experiment(output / "tiny-fp32", output, data, inverse_regularisation=0.5)) == 0
     return output / "tiny-fp32-logistic"
 
 
@@ -59,11 +69,15 @@ def test_the_stored_heads_equal_scikit_learn(folder: Path, tiny_corpus: Corpus) 
     train, validation = tiny_corpus.splits["train"], tiny_corpus.splits["validation"]
     inputs, others = embedded(folder, train), embedded(folder, validation)
     scores = HeadSet(folder)(others)
-    _, family, subfamily = Taxonomy.of(train).targets(train)
-    for target, probabilities in ((family, scores.family), (subfamily, scores.subfamily)):
+    taxonomy = Taxonomy.of(train)
+    for place, probabilities in ((1, scores.family), (2, scores.subfamily)):
+        target = taxonomy.targets(train)[place]
         chosen = target != IGNORED
         model = LogisticRegression(C=0.5, max_iter=2000, class_weight="balanced").fit(inputs[chosen], target[chosen])
-        np.testing.assert_allclose(probabilities, model.predict_proba(others), atol=1e-4)
+        seen = taxonomy.targets(validation)[place]
+        logs = np.log(model.predict_proba(others))
+        slope = temperature(logs[seen != IGNORED], seen[seen != IGNORED]).slope
+        np.testing.assert_allclose(probabilities, softmax(slope * logs, axis=1), atol=1e-4)
     binary = LogisticRegression(C=0.5, max_iter=2000).fit(inputs, train.labels)
     stored = manifest.read(folder).fields["operating_point"]
     shifted = (binary.decision_function(others) - stored["logit"]) * stored["scale"]
@@ -130,7 +144,7 @@ def test_one_two_and_many_families(count: int, tmp_path: Path) -> None:
     heads = fit_logistic(embeddings, rows, taxonomy, Heads())
     assert heads["family"].weight.shape == (count, 6)
     assert heads["binary"].weight.shape == (1, 6)
-    write_linear_heads(tmp_path, heads, IDENTITY)
+    write_heads(tmp_path, heads, IDENTITY)
     scores = HeadSet(tmp_path)(embeddings)
     attacks = rows.labels == 1
     assert scores.family.shape == (len(rows), count)
@@ -163,4 +177,83 @@ def test_the_printed_line_names_folder_and_figures(
     tiny_checkpoint: Path, data: dict[str, list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fit_heads.work(experiment(tiny_checkpoint, tmp_path, data))
-    assert re.search(r"tiny-logistic: validation F1 [01]\.\d{4}, FPR [01]\.\d{4}", capsys.readouterr().out)
+    said = capsys.readouterr().out
+    assert re.search(r"tiny-logistic: validation F1 [01]\.\d{4}, FPR [01]\.\d{4}", said)
+    assert re.search(r"heads on disk: binary 0\.\d\d MB, family 0\.\d\d MB, subfamily 0\.\d\d MB; together", said)
+
+
+@pytest.fixture(scope="module", params=[(kind, source) for kind in KINDS for source in ("torch", "onnx")], ids="-".join)
+def other_kind(
+    request: pytest.FixtureRequest,
+    tiny_checkpoint: Path,
+    on_onnx: Path,
+    data: dict[str, list[str]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """A checkpoint or serving folder with heads that are not linear, isotonic or not."""
+    kind, of = request.param
+    source, output = tiny_checkpoint if of == "torch" else on_onnx, tmp_path_factory.mktemp(kind)
+    calibration = "isotonic" if of == "torch" else "sigmoid"
+    settings = {"kind": kind, "calibration": calibration, "trees": 4, "leaves": 4, "epochs": 40}
+    assert fit_heads.work(experiment(source, output, data, **settings)) == 0
+    return output / f"{source.name}-{kind}"
+
+
+def test_other_kinds_serve_what_was_reported(other_kind: Path, tiny_corpus: Corpus) -> None:
+    stored = manifest.read(other_kind)
+    assert stored.name == other_kind.name
+    assert stored.fields["heads"]["kind"] == other_kind.name.rpartition("-")[2]
+    rows = tiny_corpus.splits["validation"]
+    matrix = confusion(rows.labels, open_pipeline(other_kind).classify(rows.texts).attack_probability >= 0.5)
+    assert stored.fields["scores"]["validation_f1"] == pytest.approx(matrix.f1)
+    assert stored.fields["scores"]["validation_recall"] == pytest.approx(matrix.recall)
+    assert stored.fields["scores"]["validation_false_positive_rate"] == pytest.approx(matrix.false_positive_rate)
+    assert stored.fields["operating_point"]["origin"]["f1"] == pytest.approx(matrix.f1)
+
+
+def test_other_kinds_have_no_raw_heads_and_say_so(other_kind: Path) -> None:
+    assert not (other_kind / RAW_HEADS).exists()  # nor that of the checkpoint it was fitted on
+    kind = other_kind.name.rpartition("-")[2]
+    with pytest.raises(
+        UserError, match=rf"its heads \({kind}\) can only be served, not trained further or learnt from"
+    ):
+        load_classifier(other_kind, manifest.read(other_kind).fields)
+
+
+def test_raw_heads_come_back_with_linear_heads(
+    tiny_checkpoint: Path, data: dict[str, list[str]], tmp_path: Path
+) -> None:
+    settings = {"trees": 2, "calibration": "isotonic"}
+    fit_heads.work(experiment(tiny_checkpoint, tmp_path, data, kind="random_forest", **settings))
+    fit_heads.work(experiment(tmp_path / "tiny-random_forest", tmp_path, data, kind="logistic", **settings))
+    folder = tmp_path / "tiny-random_forest-logistic"
+    classifier = load_classifier(folder, manifest.read(folder).fields)
+    assert set(classifier.calibrations) == {"family", "subfamily"}
+    assert (classifier.point.logit, 0.0) in classifier.point.knots
+    again = tmp_path / "again"
+    again.mkdir()
+    write_heads(again, classifier.heads, classifier.point, classifier.calibrations)  # nothing was lost on the way
+    for name in ("binary", "family", "subfamily"):
+        assert (again / f"classifier_{name}.onnx").read_bytes() == (folder / f"classifier_{name}.onnx").read_bytes()
+
+
+def test_serving_heads_needs_no_scikit_learn(tmp_path: Path) -> None:
+    embeddings, rows = with_families(3)
+    settings = Heads(kind="random_forest", trees=2)
+    write_heads(tmp_path, fit(embeddings, rows, Taxonomy.of(rows), settings, seed=0), IDENTITY)
+    code = (
+        "import sys, numpy, pathlib; from core.heads import HeadSet;"
+        f" HeadSet(pathlib.Path({str(tmp_path)!r}))(numpy.zeros((1, 6), numpy.float32));"
+        " print({'sklearn', 'skl2onnx', 'onnx', 'torch'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_other_entry_points_refuse_what_they_do_not_fit(data: dict[str, list[str]], tmp_path: Path) -> None:
+    for kind in KINDS:
+        with pytest.raises(UserError, match=f"training knows heads.kind linear and logistic, not {kind}.*distill.fit"):
+            entry.begin(experiment(tmp_path, tmp_path, data, kind=kind), argparse.Namespace(), ())
+        with pytest.raises(UserError, match=rf"distill\.lexical knows .* not {kind}: .* heads\.kind={kind}$"):
+            lexical.work(experiment(tmp_path, tmp_path, data, kind=kind))
+    fit_heads.refuse_unfitted("linear", "training")

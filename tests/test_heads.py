@@ -13,12 +13,13 @@ import pytest
 from numpy.typing import NDArray
 
 from core.errors import UserError
-from core.head_graph import linear_graph, write_linear_heads
+from core.head_graph import binary_graph, class_graph, without_zip_map, write_heads
 from core.heads import HEADS, HeadSet, LinearHead, OperatingPoint, head_path
 from core.schema import Heads
 from eval.operating_point import fit
 
 DIMENSION = 24
+IDENTITY = OperatingPoint(0.0, 1.0)
 
 
 def head(classes: int, seed: int = 0) -> LinearHead:
@@ -46,7 +47,7 @@ def attack_probabilities(model: onnx.ModelProto, embeddings: NDArray[np.float32]
 
 def test_binary_graph_equals_numpy() -> None:
     binary, embeddings = head(1), unit_vectors(500)
-    label, probabilities = run(linear_graph(binary, binary=True), embeddings)
+    label, probabilities = run(binary_graph(binary, IDENTITY), embeddings)
     exact = embeddings.astype(np.float64) @ binary.weight.T.astype(np.float64) + binary.bias
     expected = 1 / (1 + np.exp(-exact[:, 0]))
     np.testing.assert_allclose([row[1] for row in probabilities], expected, atol=1e-6)
@@ -58,7 +59,7 @@ def test_binary_graph_equals_numpy() -> None:
 @pytest.mark.parametrize("classes", [1, 2, 9])
 def test_class_graph_equals_numpy(classes: int) -> None:
     family, embeddings = head(classes), unit_vectors(200)
-    label, probabilities = run(linear_graph(family, binary=False), embeddings)
+    label, probabilities = run(class_graph(family), embeddings)
     powers = np.exp(family.logits(embeddings).astype(np.float64))
     expected = powers / powers.sum(1, keepdims=True)
     np.testing.assert_allclose([list(row.values()) for row in probabilities], expected, atol=1e-6)
@@ -67,7 +68,8 @@ def test_class_graph_equals_numpy(classes: int) -> None:
 
 @pytest.mark.parametrize(("classes", "binary", "keys"), [(1, True, [0, 1]), (3, False, [0, 1, 2]), (1, False, [0])])
 def test_form_is_that_of_a_zip_map(classes: int, binary: bool, keys: list[int]) -> None:
-    label, probabilities = run(linear_graph(head(classes), binary), unit_vectors(4))
+    graph = binary_graph(head(classes), IDENTITY) if binary else class_graph(head(classes))
+    label, probabilities = run(graph, unit_vectors(4))
     assert (label.dtype, label.shape) == (np.int64, (4,))
     assert isinstance(probabilities, list)
     for row in probabilities:
@@ -80,7 +82,7 @@ def test_form_is_that_of_a_zip_map(classes: int, binary: bool, keys: list[int]) 
 def test_extreme_logits_stay_finite() -> None:
     far = LinearHead(np.full((1, DIMENSION), 1e4, np.float32), np.zeros(1, np.float32))
     ends = np.array([[1.0] * DIMENSION, [-1.0] * DIMENSION], np.float32)
-    assert attack_probabilities(linear_graph(far, binary=True), ends).tolist() == [1.0, 0.0]
+    assert attack_probabilities(binary_graph(far, IDENTITY), ends).tolist() == [1.0, 0.0]
 
 
 def test_label_agrees_with_the_probability_everywhere() -> None:
@@ -89,7 +91,7 @@ def test_label_agrees_with_the_probability_everywhere() -> None:
     embeddings = np.zeros((len(steps), DIMENSION), np.float32)
     embeddings[:, 0] = steps
     weight = np.eye(1, DIMENSION, dtype=np.float32)
-    label, probabilities = run(linear_graph(LinearHead(weight, np.zeros(1, np.float32)), binary=True), embeddings)
+    label, probabilities = run(binary_graph(LinearHead(weight, np.zeros(1, np.float32)), IDENTITY), embeddings)
     assert label.tolist() == [int(row[1] >= 0.5) for row in probabilities]
     assert label[-1] == 1
 
@@ -97,10 +99,9 @@ def test_label_agrees_with_the_probability_everywhere() -> None:
 @pytest.mark.parametrize("logit", [-2.7, 0.0, 0.6, 3.1])
 @pytest.mark.parametrize("scale", [0.3, 1.0, 7.9])
 def test_decision_at_a_half_is_the_validated_decision(logit: float, scale: float) -> None:
-    binary, embeddings = head(1), unit_vectors(20_000)
-    folded = OperatingPoint(logit, scale).fold(binary)
+    binary, embeddings, point = head(1), unit_vectors(20_000), OperatingPoint(logit, scale)
     raw = (embeddings.astype(np.float64) @ binary.weight.T.astype(np.float64) + binary.bias)[:, 0]
-    served = attack_probabilities(linear_graph(folded, binary=True), embeddings)
+    served = attack_probabilities(binary_graph(binary, point), embeddings)
     clear = np.abs(raw - logit) > 3e-6  # float32 rounding of logits up to 15
     assert clear.sum() > 19_990
     assert ((served >= 0.5) == (raw >= logit))[clear].all()
@@ -117,7 +118,7 @@ def test_decision_exactly_at_the_threshold_and_one_step_beside_it() -> None:
     embeddings = np.zeros((5, DIMENSION), np.float32)
     embeddings[:, 0] = 2.5 / 8 + np.array([-(2.0**-10), -(2.0**-20), 0.0, 2.0**-20, 2.0**-10])
     assert (binary.logits(embeddings)[:, 0] - 1.5).tolist() == [-(2.0**-7), -(2.0**-17), 0.0, 2.0**-17, 2.0**-7]
-    graph = linear_graph(point.fold(binary), binary=True)
+    graph = binary_graph(binary, point)
     label, probabilities = run(graph, embeddings)
     assert [row[1] >= 0.5 for row in probabilities] == [False, False, True, True, True]
     assert label.tolist() == [0, 0, 1, 1, 1]
@@ -157,7 +158,7 @@ def test_served_probability_keeps_the_rate_on_its_rows() -> None:
     raw = binary.logits(embeddings)[:, 0]
     labels = (raw + noise > 1).astype(np.int64)
     point = fit(raw, labels, Heads())
-    served = attack_probabilities(linear_graph(point.fold(binary), binary=True), embeddings)
+    served = attack_probabilities(binary_graph(binary, point), embeddings)
     assert ((served >= 0.5) == (raw >= point.logit)).all()  # every row it was fitted on
     assert 0 <= (served[labels == 0] >= 0.5).mean() < 0.01
     assert (served[labels == 1] >= 0.5).any()
@@ -187,7 +188,7 @@ def test_rows_that_allow_no_threshold_are_refused(logits: list[float], labels: l
 def test_head_set_reads_what_was_written(tmp_path: Path) -> None:
     heads = {"binary": head(1), "family": head(2, 3), "subfamily": head(5, 4)}
     point = OperatingPoint(0.7, 1.5)
-    write_linear_heads(tmp_path, heads, point)
+    write_heads(tmp_path, heads, point)
     assert {path.name for path in tmp_path.iterdir()} == {head_path(tmp_path, name).name for name in HEADS}
     read = HeadSet(tmp_path)
     assert read.dimension == DIMENSION
@@ -200,6 +201,30 @@ def test_head_set_reads_what_was_written(tmp_path: Path) -> None:
 
 
 def test_graphs_are_readable_by_old_runtimes() -> None:
-    model = linear_graph(head(3), binary=False)
+    model = class_graph(head(3))
     assert model.ir_version == 8
     assert {opset.domain: opset.version for opset in model.opset_import} == {"": 17, "ai.onnx.ml": 3}
+
+
+@pytest.mark.parametrize("name", ["binary", "family"])
+def test_probabilities_come_as_an_array_where_asked(name: str, tmp_path: Path) -> None:
+    heads = {"binary": head(1), "family": head(4, 3), "subfamily": head(5, 4)}
+    point = OperatingPoint(0.7, 1.5)
+    write_heads(tmp_path, heads, point, zip_map=False)
+    plain = onnx.load(head_path(tmp_path, name))
+    embeddings = unit_vectors(30)
+    label, array = run(plain, embeddings)
+    graph = binary_graph(heads[name], point) if name == "binary" else class_graph(heads[name])
+    same_label, maps = run(graph, embeddings)
+    assert isinstance(array, np.ndarray)
+    assert (array.dtype, array.shape) == (np.float32, (30, 2 if name == "binary" else 4))
+    assert array.tolist() == [list(row.values()) for row in maps]
+    assert label.tolist() == same_label.tolist()
+    assert "ZipMap" not in {node.op_type for node in plain.graph.node}
+    assert graph.graph.node[-1].op_type == "ZipMap"  # the original keeps its own
+    assert without_zip_map(graph) == plain == without_zip_map(plain)
+    scores, again = HeadSet(tmp_path), tmp_path / "maps"
+    again.mkdir()
+    write_heads(again, heads, point)
+    for left, right in zip(vars(scores(embeddings)).values(), vars(HeadSet(again)(embeddings)).values(), strict=True):
+        np.testing.assert_array_equal(left, right)

@@ -47,7 +47,7 @@ LEXICAL = {"word_ngrams": [1, 2], "character_ngrams": [2, 4], "word_features": 6
 
 def experiment(output: Path, data: dict[str, list[str]], **more: object) -> Experiment:
     whole = {"name": "tiny", "output": str(output), "data": data, "lexical": LEXICAL}
-    return Experiment.model_validate({**whole, "heads": {"inverse_regularisation": 5.0}, **more})
+    return Experiment.model_validate({**whole, "heads": {"inverse_regularisation": 5.0, "calibration": "none"}, **more})
 
 
 @pytest.fixture(scope="module")

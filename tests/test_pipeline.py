@@ -22,7 +22,7 @@ from core.data import Corpus
 from core.decision import Decision, decide
 from core.encoder import OnnxEncoder
 from core.errors import UserError
-from core.head_graph import write_linear_heads
+from core.head_graph import write_heads
 from core.heads import HeadSet, LinearHead, OperatingPoint
 from core.pipeline import STAGES, Pipeline, open_pipeline
 from core.precision import running_dtype
@@ -141,7 +141,7 @@ def rules(tmp_path: Path) -> Pipeline:
         "family": LinearHead(np.array([[0, 0, 0], [0, 1, 0]], np.float32), np.zeros(2, np.float32)),
         "subfamily": LinearHead(np.array([[0, 0, 0], [0, 0, 1], [0, 0, 0]], np.float32), np.zeros(3, np.float32)),
     }
-    write_linear_heads(tmp_path, heads, OperatingPoint(0.0, 1.0))
+    write_heads(tmp_path, heads, OperatingPoint(0.0, 1.0))
     triggers.save(tmp_path, [Trigger("x", "PI", 10, 0)])
     return Pipeline(tmp_path, "rules", "none", Fixed(), HeadSet(tmp_path), TAXONOMY)
 

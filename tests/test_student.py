@@ -6,7 +6,7 @@ import torch
 
 from core.errors import UserError
 from core.model import EncoderSpec, SentenceEncoder, build
-from core.schema import Student
+from core.schema import Experiment, Student
 from distill import student
 from distill.grow import widen
 from distill.minilm import minilm_encoder
@@ -20,7 +20,9 @@ def deep() -> SentenceEncoder:
     """Five layers, every weight distinct."""
     torch.manual_seed(3)
     encoder = build(EncoderSpec(layers=5, hidden_size=16, attention_heads=4, intermediate_size=32))
-    torch.nn.init.normal_(encoder.transformer.encoder.relative_attention_bias.weight)
+    relative = encoder.transformer.encoder.relative_attention_bias
+    assert relative is not None
+    torch.nn.init.normal_(relative.weight)
     return encoder.eval()
 
 
@@ -94,11 +96,23 @@ def test_a_half_precision_teacher_gives_an_fp32_student(deep: SentenceEncoder) -
 
 
 @pytest.mark.parametrize(
-    "changed", [{"hidden_size": 32}, {"attention_heads": 2}, {"intermediate_size": 64}], ids=lambda c: next(iter(c))
+    ("changed", "remedy"),
+    [
+        ({"hidden_size": 32}, "student.hidden_size=16"),
+        ({"attention_heads": 2, "intermediate_size": 64}, "student.attention_heads=4 student.intermediate_size=32"),
+    ],
 )
-def test_teacher_layers_of_another_shape_are_refused(deep: SentenceEncoder, changed: dict[str, int]) -> None:
-    with pytest.raises(UserError, match=r"must be the teacher's: 16, 4, 32; or use student\.init=minilm"):
+def test_teacher_layers_of_another_shape_are_refused(
+    deep: SentenceEncoder, changed: dict[str, object], remedy: str
+) -> None:
+    with pytest.raises(UserError, match=rf"as the teacher's: write {remedy}; or use student\.init=minilm or random$"):
         initial(small(**changed), deep)
+
+
+def test_a_teacher_of_another_architecture_lends_no_layers() -> None:
+    teacher = build(EncoderSpec(4, 16, 4, 32, vocabulary_size=50, architecture="hybrid"))
+    with pytest.raises(UserError, match=r"write student\.architecture=hybrid; or use student\.init=minilm or random$"):
+        initial(small(), teacher)
 
 
 def test_a_layer_that_the_teacher_lacks_is_refused(deep: SentenceEncoder) -> None:
@@ -128,6 +142,25 @@ def test_random_is_fresh_seeded_and_of_the_shape_asked_for(deep: SentenceEncoder
     assert first.projection.weight.shape == (16, 24)
     assert all(torch.equal(left, right) for left, right in zip(first.parameters(), again.parameters(), strict=True))
     assert first.transformer.embeddings.word_embeddings.weight.std().item() == pytest.approx(0.02, rel=0.05)
+
+
+@pytest.mark.parametrize("layers", range(2, 13))
+def test_random_students_may_be_as_deep_as_they_like(layers: int) -> None:
+    """From the configuration to an embedding; eleven depths, and as many widths."""
+    heads = layers - 1
+    width = heads * (2 * layers + 5)
+    section = {"init": "random", "layers": layers, "hidden_size": width, "attention_heads": heads}
+    given = {"name": "x", "output": "x", "data": {"synthetic": True}, "student": {**section, "intermediate_size": 50}}
+    config = Experiment.model_validate(given).student
+    teacher = build(EncoderSpec(1, 20, 2, 24, vocabulary_size=2500))
+    encoder = initial(config, teacher).eval()
+    assert len(encoder.transformer.encoder.layer) == layers
+    output = encoder(IDS, MASK)
+    assert output.last_hidden_state.shape == (1, 5, width)
+    assert output.sentence_embedding.shape == (1, 20)
+    assert torch.isfinite(output.sentence_embedding).all()
+    output.sentence_embedding.sum().backward()
+    assert all(parameter.grad is not None for parameter in encoder.parameters())
 
 
 def test_minilm_takes_the_real_first_layer_and_a_projection_to_the_teacher(deep: SentenceEncoder) -> None:

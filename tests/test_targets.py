@@ -12,12 +12,15 @@ from core.errors import UserError
 from core.heads import LinearHead
 from core.model import EncoderSpec, SentenceEncoder, build
 from core.schema import Losses, Targets
-from core.tokenizer import TextTokenizer
+from core.tokenizer import TextTokenizer, pad
 from core.torch_encoder import TorchEncoder
 from distill import targets
 from distill.cache import TargetCache
+from distill.imitated import Imitated
 from distill.split_targets import hidden_cache, refuse_other_tokens, sentence_targets
-from distill.targets import Teacher, cache_targets, cached_states, hidden_megabytes, live_states
+from distill.targets import cache_targets, cached_states, hidden_megabytes, live_states
+from distill.teachers import EncoderTeacher as Teacher
+from distill.teachers import batches as batches_of
 from distill.token_states import LayerPlan, Layers
 
 TEXTS = tuple(
@@ -102,7 +105,7 @@ def test_embeddings_come_in_the_order_asked_for_from_many_shards(
 
 def test_batches_stay_within_their_budget_of_padded_tokens() -> None:
     ids = [[0] * length for length in (2, 2, 3, 5, 20, 4)]
-    batches = list(targets._batches(ids, range(len(ids)), 10))
+    batches = list(batches_of(ids, range(len(ids)), 10))
     assert batches == [[0, 1, 2], [3], [4], [5]]  # 3 x 3 = 9; 4 x 5 = 20 is too much; one text may exceed it alone
 
 
@@ -182,7 +185,7 @@ def test_cached_hidden_states_equal_live_ones_on_real_tokens(
     cached = cached_states(fill(teacher, tmp_path, layers=LAYERS), TEXTS)
     live, layers = live_states(teacher), Layers(hidden=LAYERS)
     rows = [8, 1, 5, 2]  # from several shards, of unequal length
-    ids, mask = (torch.from_numpy(array) for array in targets.pad(teacher.encoder.tokenizer.encode(TEXTS)))
+    ids, mask = (torch.from_numpy(array) for array in pad(teacher.encoder.tokenizer.encode(TEXTS)))
     ids, mask = ids[rows], mask[rows]
     stored, computed = cached(rows, ids, mask, layers).hidden, live(rows, ids, mask, layers).hidden
     assert stored is not None
@@ -231,11 +234,11 @@ class NotANumber(TargetCache):
 def test_nan_targets_are_refused(tmp_path: Path) -> None:
     heads = {"binary": LinearHead(np.ones((1, 4), np.float32), np.zeros(1, np.float32))}
     with pytest.raises(UserError, match=r"NaN embeddings for validation texts: set teacher\.dtype=float32"):
-        sentence_targets(TEXTS, "validation", NotANumber(tmp_path), heads)
+        sentence_targets(TEXTS, "validation", NotANumber(tmp_path), heads, Imitated(0))
 
 
 def test_the_live_teacher_gives_what_is_asked_for_and_no_gradient(teacher: Teacher, counter: Counter) -> None:
-    ids, mask = (torch.from_numpy(array) for array in targets.pad(teacher.encoder.tokenizer.encode(TEXTS[:3])))
+    ids, mask = (torch.from_numpy(array) for array in pad(teacher.encoder.tokenizer.encode(TEXTS[:3])))
     found = live_states(teacher)([0, 1, 2], ids, mask, Layers(attention=(1, 2), relations=(2,)))
     assert counter.calls == 1
     assert found.hidden is None

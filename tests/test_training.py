@@ -25,7 +25,7 @@ from core.rows import Taxonomy
 from core.schema import Experiment, Losses
 from core.tokenizer import TextTokenizer
 from core.torch_encoder import TorchEncoder
-from distill import fit, losses, split_targets, teacher
+from distill import fit, losses, origins, split_targets
 from distill.callbacks import ReportOnSave, StopOnInterrupt
 from distill.classifier import TorchHeads
 from distill.experiment_run import Run
@@ -397,7 +397,7 @@ def test_a_damaged_checkpoint_is_no_teacher(finished: Run, begin: Begin, tmp_pat
 
 def test_a_hub_name_without_a_hub_ends_in_one_sentence_with_both_remedies() -> None:
     with pytest.raises(UserError) as caught:
-        teacher.locate("sentence-transformers/all-mpnet-base-v2")
+        origins.locate("sentence-transformers/all-mpnet-base-v2")
     sentence = str(caught.value)
     assert "\n" not in sentence
     assert "'sentence-transformers/all-mpnet-base-v2' is no local folder" in sentence
@@ -408,7 +408,7 @@ def test_a_hub_name_without_a_hub_ends_in_one_sentence_with_both_remedies() -> N
 @pytest.mark.parametrize("name", ["no/such/folder", "spaces are no hub id"])
 def test_a_mistyped_folder_ends_in_the_same_sentence(name: str) -> None:
     with pytest.raises(UserError, match=r"is no local folder and could not be fetched"):
-        teacher.locate(name)
+        origins.locate(name)
 
 
 def test_more_tokens_than_positions_are_refused(tmp_path: Path, tokenizer_folder: Path, begin: Begin) -> None:

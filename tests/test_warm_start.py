@@ -17,8 +17,8 @@ from core.schema import Student
 from core.tokenizer import TextTokenizer
 from core.torch_encoder import TorchEncoder
 from distill.classifier import TorchHeads
-from distill.targets import Teacher
-from distill.warm_start import load_heads, refuse_useless, start, verify
+from distill.teachers import EncoderTeacher as Teacher
+from distill.warm_start import load_heads, refuse_teacher_itself, start, verify
 
 SHAPE = {"layers": 2, "hidden_size": 32, "attention_heads": 4, "intermediate_size": 64}
 
@@ -76,9 +76,7 @@ def test_its_own_projection_is_kept(tiny_encoder: SentenceEncoder, tmp_path: Pat
     with pytest.raises(UserError, match=r"has a projection to 48 dimensions: write student\.projection=true"):
         verify(student(tmp_path))
     other = Teacher(TorchEncoder(tiny_encoder, TextTokenizer.open(tokenizer_folder, 24)), "another")
-    with pytest.raises(UserError, match=r"gives embeddings of 48 dimensions, the teacher of 32: set losses\.embedding"):
-        refuse_useless(begun, other, ["embedding_mse"])
-    refuse_useless(begun, other, ["similarity", "task"])
+    refuse_teacher_itself(begun, other)
 
 
 def test_what_cannot_be_gone_on_from_is_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
@@ -92,7 +90,7 @@ def test_what_cannot_be_gone_on_from_is_refused(tiny_checkpoint: Path, tmp_path:
         verify(student(tmp_path))
     teacher = Teacher.open(tiny_checkpoint)
     with pytest.raises(UserError, match="is the teacher itself, so there is nothing to distil"):
-        refuse_useless(start(student(tiny_checkpoint), 32), teacher, ["similarity"])
+        refuse_teacher_itself(start(student(tiny_checkpoint), 32), teacher)
 
 
 def test_a_damaged_checkpoint_is_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:

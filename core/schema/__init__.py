@@ -9,15 +9,18 @@ from pydantic import Field, model_validator
 
 from core.schema.base import NamedPath, Section
 from core.schema.data import Columns, Data, Source
+from core.schema.ensemble import Ensemble
 from core.schema.fitting import refuse_missing_layers
 from core.schema.learning import Student, Targets, Teacher, Training
 from core.schema.lexical import Lexical
-from core.schema.losses import TOKEN_TERMS, Losses, Term
+from core.schema.losses import SENTENCE_TERMS, TOKEN_TERMS, Losses, Term
+from core.schema.mining import Mining
 from core.schema.serving import Evaluation, Export, Heads, Limits, Parity
 
 __all__ = [
     "Columns",
     "Data",
+    "Ensemble",
     "Evaluation",
     "Experiment",
     "Export",
@@ -25,6 +28,7 @@ __all__ = [
     "Lexical",
     "Limits",
     "Losses",
+    "Mining",
     "Parity",
     "Source",
     "Student",
@@ -45,7 +49,7 @@ class Experiment(Section):
     output: NamedPath
     """Folder of the results: checkpoints, serving folders, reports."""
     checkpoint: NamedPath | None = None
-    """The checkpoint folder that `eval.run`, `export.run` and `distill.fit_heads` read; given on the command line."""
+    """The checkpoint folder that `eval.run`, `export.run`, `distill.fit_heads` and `distill.mine` read."""
     data: Data
     """The labelled texts."""
     teacher: Teacher = Teacher()
@@ -60,10 +64,21 @@ class Experiment(Section):
     """Classifiers and operating point."""
     lexical: Lexical = Lexical()
     """The TF-IDF baseline."""
+    ensemble: Ensemble = Ensemble()
+    """Unlike checkpoints blended into one."""
+    mining: Mining = Mining()
+    """Hard negatives."""
     export: Export = Export()
     """ONNX."""
     evaluation: Evaluation = Evaluation()
     """The verdict."""
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether a loss, the student's first layers or its new projection ask for a teacher."""
+        distilled = not self.losses.terms().keys().isdisjoint((*SENTENCE_TERMS, *TOKEN_TERMS))
+        projected = self.student.projection and self.student.init != "checkpoint"
+        return distilled or projected or self.student.init == "teacher"
 
     @model_validator(mode="after")
     def _consistent(self) -> Experiment:
@@ -71,14 +86,22 @@ class Experiment(Section):
         if not terms:
             raise ValueError("every weight in `losses` is 0: there is nothing to learn")
         embedding = "embedding_cosine" in terms or "embedding_mse" in terms
-        same_width = self.teacher.origin == "grown" and self.teacher.hidden_size == self.student.hidden_size
-        if embedding and not self.student.projection and self.teacher.origin == "grown" and not same_width:
+        width = self.teacher.hidden_size if self.teacher.origin == "grown" else None  # None: known when it is opened
+        reduced = self.targets.embedding_size
+        known = reduced or width
+        if embedding and not self.student.projection and known and known != self.student.hidden_size:
+            theirs = f"targets.embedding_size {reduced}" if reduced else f"teacher.hidden_size {width}"
             raise ValueError(
                 f"`losses.embedding_cosine` and `losses.embedding_mse` compare student.hidden_size"
-                f" {self.student.hidden_size} with teacher.hidden_size {self.teacher.hidden_size}:"
+                f" {self.student.hidden_size} with {theirs}:"
                 " set student.projection to true or both weights to 0 (losses.similarity compares any two widths)"
             )
         by_token = next((name for name in TOKEN_TERMS if name in terms), None)
+        if self.student.vocabulary_size and by_token:
+            raise ValueError(
+                f"`losses.{by_token}` compares token by token, and `student.vocabulary_size` gives the student other"
+                " tokens: set its weight to 0, or leave vocabulary_size out"
+            )
         if self.student.max_length != self.teacher.max_length and by_token:
             raise ValueError(
                 f"`losses.{by_token}` compares token by token: student.max_length and teacher.max_length must be equal"
@@ -88,6 +111,16 @@ class Experiment(Section):
             raise ValueError(
                 "`losses.task` and `losses.logits_kd` are 0, so the linear heads are never trained:"
                 " set `heads.kind: logistic` to fit them on the embeddings"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _unlabelled_texts_teach(self) -> Experiment:
+        if self.data.unlabelled and self.losses.terms().keys().isdisjoint((*SENTENCE_TERMS, *TOKEN_TERMS)):
+            raise ValueError(
+                "`data.unlabelled` has no labels to learn from, and no term of `losses` learns from the teacher: give"
+                " embedding_cosine or another such term a weight, or leave the texts out (distill.mine also reads"
+                " `mining.texts`)"
             )
         return self
 

@@ -38,7 +38,7 @@ def _as_source(value: object) -> object:
 
 SourceLike = Annotated[Source, BeforeValidator(_as_source)]
 SetName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-TAKEN = ("train", "validation", "test", "pool")
+TAKEN = ("train", "validation", "test", "pool", "unlabelled")
 
 
 class Columns(Section):
@@ -75,6 +75,8 @@ class Data(Section):
     """Rows for the final measurement; only `eval.run evaluation.split=test` reads them."""
     extra: Annotated[dict[SetName, Annotated[tuple[SourceLike, ...], Field(min_length=1)]], Field(default_factory=dict)]
     """Further sets to judge on (of other origins), `name: [source, …]`; read only where `evaluation.split` says."""
+    unlabelled: tuple[SourceLike, ...] = ()
+    """Texts beside the training rows that the teacher alone judges: distillation and `distill.mine` use them."""
     validation_share: Rate = 0.2
     """Share of the groups that become validation where the pool is split here, 0 to 1."""
     test_share: Rate = 0.2
@@ -113,6 +115,8 @@ class Data(Section):
             raise ValueError("give exactly one of `synthetic: true`, `pool`, or `train` with `validation`")
         if self.train and not self.validation:
             raise ValueError("`train` needs `validation`: thresholds and early stopping come from it")
+        if self.unlabelled and not self.gives_training:
+            raise ValueError("`unlabelled` texts stand beside training rows: give `train` with `validation`, or `pool`")
         if self.validation_share + self.test_share >= 1.0:
             raise ValueError("validation_share + test_share must stay below 1: nothing is left to train on")
         return self

