@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from core.errors import UserError
 from core.straight_through import LEVELS, RoundedStates
 
-SAMPLE = 1 << 18  # values of a batch that a percentile is taken of
 ATTACHED = "range"  # name under a linear layer
 
 
@@ -35,8 +34,8 @@ def unsigned(low: float, high: float) -> Scale:
 class ActivationRange(nn.Module):
     """The running range of a tensor in training; once frozen, the tensor is rounded to UINT8 over it.
 
-    A batch's ends are its `percentile` and 100 less; they are averaged with `momentum` (Jacob et al. 2018, arXiv
-    1712.05877), and evenly over the first 1 / (1 - momentum) batches. Padding counts as any other token.
+    The ends of the batches are averaged with `momentum` (Jacob et al. 2018, arXiv 1712.05877), and evenly over the
+    first 1 / (1 - momentum) of them. Padding counts as any other token.
     """
 
     low: Tensor
@@ -44,10 +43,9 @@ class ActivationRange(nn.Module):
     seen: Tensor
     frozen: Tensor
 
-    def __init__(self, momentum: float, percentile: float) -> None:
+    def __init__(self, momentum: float) -> None:
         super().__init__()
         self.momentum = momentum
-        self.percentile = percentile
         self.register_buffer("low", torch.zeros(()))
         self.register_buffer("high", torch.zeros(()))
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))  # batches
@@ -66,7 +64,7 @@ class ActivationRange(nn.Module):
     @torch.no_grad()
     def observe(self, states: Tensor) -> None:
         """Lets the ends of a batch move the range."""
-        low, high = _ends(states.float().flatten(), self.percentile)
+        low, high = torch.aminmax(states.float())
         self.seen += 1
         share = max(1 - self.momentum, 1 / int(self.seen))
         self.low += (low - self.low) * share
@@ -76,10 +74,10 @@ class ActivationRange(nn.Module):
         return unsigned(self.low.item(), self.high.item())
 
 
-def watch(layers: Mapping[str, nn.Linear], momentum: float = 0.99, percentile: float = 100.0) -> None:
+def watch(layers: Mapping[str, nn.Linear], momentum: float) -> None:
     """Puts a range before each layer; it watches in training mode."""
     for layer in layers.values():
-        part = ActivationRange(momentum, percentile).train(layer.training)
+        part = ActivationRange(momentum).train(layer.training)
         layer.add_module(ATTACHED, part)
         part.hook = layer.register_forward_pre_hook(_before)  # type: ignore[assignment]
 
@@ -112,12 +110,3 @@ def forget(model: nn.Module) -> None:
 
 def _before(layer: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return (getattr(layer, ATTACHED)(given[0]), *given[1:])
-
-
-def _ends(values: Tensor, percentile: float) -> tuple[Tensor, Tensor]:
-    if percentile == 100.0:
-        return torch.aminmax(values)
-    sample = values[:: -(-values.numel() // SAMPLE)]  # evenly spread, so that a run repeats to the bit
-    share = torch.tensor([1 - percentile / 100, percentile / 100])
-    low, high = torch.quantile(sample, share.to(sample))
-    return low, high

@@ -78,7 +78,7 @@ def apply(model: nn.Module, settings: FakeQuantisation) -> None:
     if settings.activations:
         apart = getattr(model, "projection", None)  # multiplied in FP32, after the pooling
         chosen = {name: layer for name, layer in layers.items() if layer is not apart}
-        activation_ranges.watch(chosen, settings.range_momentum, settings.range_percentile)
+        activation_ranges.watch(chosen, settings.range_momentum)
 
 
 def is_applied(model: nn.Module) -> bool:

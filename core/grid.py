@@ -41,6 +41,11 @@ class Grid:
         """
         return 7 if self.bits == 4 else self.product
 
+    @property
+    def most(self) -> int:
+        """The largest multiple: UINT4 holds it, and the product of it and the largest integer is still one of INT8."""
+        return min(15, self.product // self.largest)
+
 
 @dataclass(frozen=True)
 class Steps:
@@ -68,10 +73,9 @@ def smallest_steps(blocks: Tensor, grid: Grid) -> Steps:
     steps = _usable(blocks.abs().amax(-1) / grid.largest)  # (rows, blocks)
     if not grid.whole_multiples:
         return Steps(steps)
-    most = grid.product // grid.largest
-    scales = _usable(steps.amax(1, keepdim=True) / most)
+    scales = _usable(steps.amax(1, keepdim=True) / grid.most)
     # A step that is a whole multiple but for rounding is that multiple, and not the next one.
-    return Steps(scales, (steps / scales * (1 - 1e-6)).ceil().clamp(1, most))
+    return Steps(scales, (steps / scales * (1 - 1e-6)).ceil().clamp(1, grid.most))
 
 
 def searched_steps(blocks: Tensor, grid: Grid) -> Steps:
@@ -111,9 +115,8 @@ def _candidates(smallest: Steps, grid: Grid) -> Iterator[Steps]:
     in the rounded matrix.
     """
     if smallest.multiples is not None:
-        most = grid.product // grid.largest
-        for multiple in range(1, most + 1):
-            yield Steps(smallest.scales, torch.where(smallest.multiples == most, most, float(multiple)))
+        for multiple in range(1, grid.most + 1):
+            yield Steps(smallest.scales, torch.where(smallest.multiples == grid.most, grid.most, float(multiple)))
         return
     clipped = [grid.largest * (1 + share / 14) for share in range(1, 15)]
     for target in (grid.largest, *range(1, grid.largest), *clipped):

@@ -20,7 +20,7 @@ class Quantised:
 
     integers: Tensor  # (rows, columns) int8, within ±7 with 4 bits
     scales: Tensor  # (rows, blocks), or (rows, 1) with multiples; float32
-    multiples: Tensor | None  # (rows, blocks) int8: an INT8 product takes integer times multiple
+    multiples: Tensor | None  # (rows, blocks) int8, 1 … 15: an INT8 product takes integer times multiple
 
 
 def quantise(weight: Tensor, grid: Grid) -> Quantised:

@@ -97,10 +97,14 @@ class SelfAttention(MultiHead):
         batch, tokens, _ = hidden.shape
         given = projections or self.project(hidden)
         query, key, value = (self._split(part, batch, tokens) for part in (given.query, given.key, given.value))
+        dropout = self.dropout if self.training else 0.0
         if torch.jit.is_tracing():  # plain operators: the exporter writes the fused one with shape arithmetic around it
             mixed = torch.softmax(self._scores(query, key, bias), dim=-1) @ value
+        elif bias.requires_grad and not bias.is_cuda:
+            # The fused one trains no bias on a CPU, and what torch then falls back to widens BF16 to FP32.
+            shares = torch.softmax(self._scores(query, key, bias.to(query.dtype)), dim=-1)
+            mixed = functional.dropout(shares, dropout) @ value
         else:
-            dropout = self.dropout if self.training else 0.0
             mixed = functional.scaled_dot_product_attention(query, key, value, bias.to(query.dtype), dropout)
         return self._joined(mixed, batch, tokens)
 

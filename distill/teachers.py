@@ -23,6 +23,7 @@ from core.torch_encoder import TorchEncoder
 from distill import distributed
 
 Outputs = Mapping[str, NDArray[np.generic]]
+TOGETHER = 256  # texts between two steps of an ensemble's progress
 
 
 class Teacher(Protocol):
@@ -206,11 +207,11 @@ class EnsembleTeacher:
     def outputs(
         self, texts: Sequence[str], layers: Sequence[int], budget: int, done: Callable[[int], object]
     ) -> Outputs:
-        """The members' scores, then their embeddings (texts, dim) float32; in batches of 64 texts."""
+        """The members' scores, then their embeddings (texts, dim) float32; `budget` is of no use to unlike members."""
         assert not layers
         parts = []
-        for start in range(0, len(texts), 64):
-            part = texts[start : start + 64]
-            parts.append(self.encoder.encode(part, batch_size=64))
+        for start in range(0, len(texts), TOGETHER):
+            part = texts[start : start + TOGETHER]
+            parts.append(self.encoder.encode(part))  # each member batches them by its own lengths
             done(sum(map(len, part)))
         return {"embedding": np.concatenate(parts)}

@@ -59,6 +59,8 @@ def side_by_side(output: Path, split: str) -> Path:
 
     found = {}
     for folder in (output / "reports").glob(f"*-{split}"):
+        if not (folder / "report.json").is_file():  # as eval.fidelity's, which is no report on one checkpoint
+            continue
         try:
             report = read(folder)
         except UserError as error:  # an older run's; it must not take the one just made with it

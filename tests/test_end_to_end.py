@@ -300,7 +300,19 @@ def test_an_output_that_cannot_be_written_is_one_sentence(module: str, tmp_path:
 
 
 @pytest.mark.parametrize(
-    "module", ["distill.train", "distill.fit_heads", "distill.lexical", "eval.run", "eval.race", "export.run"]
+    "module",
+    [
+        "distill.train",
+        "distill.teacher",
+        "distill.ensemble",
+        "distill.mine",
+        "distill.fit_heads",
+        "distill.lexical",
+        "eval.run",
+        "eval.race",
+        "eval.fidelity",
+        "export.run",
+    ],
 )
 def test_help_teaches_by_example(module: str) -> None:
     done = python(module, "--help")

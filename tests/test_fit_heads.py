@@ -184,15 +184,12 @@ def test_the_printed_line_names_folder_and_figures(
 
 @pytest.fixture(scope="module", params=[(kind, source) for kind in KINDS for source in ("torch", "onnx")], ids="-".join)
 def other_kind(
-    request: pytest.FixtureRequest,
-    tiny_checkpoint: Path,
-    on_onnx: Path,
-    data: dict[str, list[str]],
-    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest, data: dict[str, list[str]], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """A checkpoint or serving folder with heads that are not linear, isotonic or not."""
     kind, of = request.param
-    source, output = tiny_checkpoint if of == "torch" else on_onnx, tmp_path_factory.mktemp(kind)
+    source: Path = request.getfixturevalue("tiny_checkpoint" if of == "torch" else "on_onnx")
+    output = tmp_path_factory.mktemp(kind)
     calibration = "isotonic" if of == "torch" else "sigmoid"
     settings = {"kind": kind, "calibration": calibration, "trees": 4, "leaves": 4, "epochs": 40}
     assert fit_heads.work(experiment(source, output, data, **settings)) == 0

@@ -11,11 +11,13 @@ from core.schema.base import NamedPath, Section
 from core.schema.data import Columns, Data, Source
 from core.schema.ensemble import Ensemble
 from core.schema.fitting import refuse_missing_layers
-from core.schema.learning import Student, Targets, Teacher, Training
+from core.schema.learning import Training
 from core.schema.lexical import Lexical
 from core.schema.losses import SENTENCE_TERMS, TOKEN_TERMS, Losses, Term
 from core.schema.mining import Mining
 from core.schema.serving import Evaluation, Export, Heads, Limits, Parity
+from core.schema.student import Student
+from core.schema.teaching import Targets, Teacher
 
 __all__ = [
     "Columns",

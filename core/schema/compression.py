@@ -77,8 +77,6 @@ class FakeQuantisation(Section):
     """Also round what enters the matrices to UINT8 of a fixed scale, as a static export does."""
     range_momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.99
     """How much of the running range of an activation a batch leaves; a plain mean over the first batches."""
-    range_percentile: Annotated[float, Field(gt=50.0, le=100.0)] = 100.0
-    """Percentile of a batch that counts as its upper end, and from below as its lower; 100: the largest value."""
     freeze_ratio: Rate = 0.3
     """Share of the steps that watch the activations; from then on their ranges are fixed and they are rounded."""
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from core.architectures import attending
-from core.schema.learning import Student
 from core.schema.losses import TOKEN_TERMS, Losses
+from core.schema.student import Student
 
 ATTENTION_TERMS = ("relations", "attention_kl", "attention_mse")
 

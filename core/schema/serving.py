@@ -17,7 +17,7 @@ class Heads(Section):
     inverse_regularisation: Annotated[float, Field(gt=0.0)] = 10.0
     """scikit-learn's C of the logistic heads; the mlp's penalty `alpha` is 1 / C."""
     trees: Count = 50
-    """Trees of each random forest; rounds of gradient boosting (a round is one tree a class, or one for two classes)."""
+    """Trees of each random forest; rounds of gradient boosting (a round is one tree a class; for two classes, one)."""
     binary_depth: Count = 20
     """Deepest tree of the binary head, in splits …"""
     family_depth: Count = 15
@@ -33,7 +33,7 @@ class Heads(Section):
     epochs: Count = 30
     """Passes of the mlp over the training rows, at most."""
     calibration: Literal["none", "sigmoid", "isotonic"] = "sigmoid"
-    """On validation. none: the binary logit only moves to its threshold; sigmoid: one slope a head; isotonic: curves."""
+    """On validation. none: the binary logit moves to its threshold alone; sigmoid: a slope a head; isotonic: curves."""
     threshold: Literal["target_fpr", "best_f1", "cost"] = "target_fpr"
     """How validation chooses the threshold: highest recall under a false-positive rate, highest F1, or least cost."""
     max_false_positive_rate: Rate = 0.01
@@ -57,11 +57,20 @@ class Parity(Section):
     """Share of the texts whose decision may differ."""
 
 
+Format = Literal["fp32", "int8", "int8_avx2", "int8_dynamic"]
+
+
 class Export(Section):
     """ONNX graphs and serving folders."""
 
-    formats: Annotated[tuple[Literal["fp32", "int8"], ...], Field(min_length=1)] = ("fp32", "int8")
-    """Which graphs to write; each becomes a serving folder beside the checkpoint."""
+    formats: Annotated[tuple[Format, ...], Field(min_length=1)] = ("fp32", "int8")
+    """Which graphs to write; each becomes a serving folder beside the checkpoint. int8: activation scales fixed on
+    training texts; int8_avx2: the same with weights of seven bits, for CPUs without VNNI; int8_dynamic: scales taken
+    from each batch, so that a text's embedding depends on its company."""
+    calibration_texts: Count = 512
+    """Training texts on which int8 and int8_avx2 fix their scales."""
+    merge_heads: bool = False
+    """Also write encoder and heads as one graph from ids to all scores, `scores.onnx`."""
     parity: Parity = Parity()
     """Comparison with PyTorch."""
 
@@ -101,7 +110,8 @@ class Evaluation(Section):
     grid_seconds: Annotated[float, Field(ge=0.0)] = 30.0
     """Time box of the grid (length, threads, batch, padding) beside the headline figure, seconds; 0 leaves it out."""
     peers: tuple[NamedPath, ...] = ()
-    """`eval.race`: the checkpoint folders timed against `checkpoint`, their calls interleaved with its own."""
+    """`eval.race`: the checkpoint folders timed against `checkpoint`, their calls interleaved with its own;
+    `eval.fidelity`: the one teacher that `checkpoint` is measured against."""
     throughput_seconds: Annotated[float, Field(ge=0.0)] = 5.0
     """How long the saturated throughput is measured, seconds; 0 leaves it out."""
     bootstrap_repeats: Annotated[int, Field(ge=100)] = 2000
