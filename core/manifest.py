@@ -30,7 +30,8 @@ class Manifest:
 
     @property
     def kind(self) -> str:
-        """torch: model.safetensors; onnx: an embeddings graph; lexical: vocab.json, idf.safetensors; ensemble: members."""
+        """torch: model.safetensors; onnx: an embeddings graph; lexical: vocab.json, idf.safetensors; ensemble:
+        members."""
         return str(self.fields["kind"])
 
     @property

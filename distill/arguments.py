@@ -16,13 +16,21 @@ EVAL_BATCH = 64  # over all processes
 OURS = {"head_learning_rate", "precision", "evaluations_per_epoch", "early_stopping_patience", "ema_decay"}
 
 
-def optimizer(model: SentenceClassifier, training: Training) -> torch.optim.Optimizer:
-    """AdamW: heads, projection and maps at `head_learning_rate`, no decay on biases and LayerNorm."""
+def optimizer(
+    model: SentenceClassifier, training: Training, score_learning_rate: float | None = None
+) -> torch.optim.Optimizer:
+    """AdamW: heads, projection and maps at `head_learning_rate`, no decay on biases and LayerNorm.
+
+    Nor on what decides which weights are zero, the scores of masks, at their own rate, and on learned rounding steps.
+    """
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         outside = name.startswith(("heads.", "hidden_map.", "encoder.projection."))
         rate = training.head_learning_rate if outside else training.learning_rate
-        groups.setdefault((rate, 0.0 if parameter.dim() < 2 else training.weight_decay), []).append(parameter)
+        if name.endswith(".scores") and score_learning_rate:
+            rate = score_learning_rate
+        free = parameter.dim() < 2 or name.endswith((".scores", ".scales"))
+        groups.setdefault((rate, 0.0 if free else training.weight_decay), []).append(parameter)
     parts = [{"params": part, "lr": rate, "weight_decay": decay} for (rate, decay), part in groups.items()]
     return torch.optim.AdamW(parts, fused=True)
 

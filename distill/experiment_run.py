@@ -6,13 +6,14 @@ import copy
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import TrainerCallback
 
 from core import checkpoint, manifest
 from core.data import Corpus
@@ -94,6 +95,7 @@ def train_classifier(
     training: Training,
     workspace: Path,
     targets: Mapping[str, TeacherTargets],
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> None:
     """One run of the Trainer, in place; every step checkpoint is judged on validation.
 
@@ -123,6 +125,8 @@ def train_classifier(
         experiment.seed,
         judge,
         run.resume,
+        callbacks,
+        experiment.student.sparsity.score_learning_rate if experiment.student.sparsity else None,
     )
     if not run.resume:  # a resumed run has not trained all of it in this time
         tokens = sum(map(len, train_set.data["input_ids"])) * epochs

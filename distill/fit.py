@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from safetensors.torch import load_file
 from transformers import (
     EarlyStoppingCallback,
     EvalPrediction,
+    TrainerCallback,
     TrainerState,
     TrainingArguments,
 )
@@ -42,10 +44,13 @@ def fit(
     seed: int,
     judge: Judge,
     resume: bool,
+    callbacks: Sequence[TrainerCallback] = (),
+    score_learning_rate: float | None = None,
 ) -> float:
     """Trains `model` in place to its best validation state and returns the epochs it took.
 
     judge: writes a step checkpoint's report from the validation logits (binary, family, sub-family) and its folder.
+    callbacks: what acts on the weights while they are trained, before anything of ours looks at them.
     Raises KeyboardInterrupt after an interruption, once the step's checkpoint is saved.
     """
     bf16 = distributed.by_first(lambda: in_bf16(training, folder, resume))
@@ -66,8 +71,9 @@ def fit(
         train_dataset=train_set.data,
         eval_dataset=validation_set.data,
         compute_metrics=measure,
-        optimizers=(optimizer(model, training), None),
+        optimizers=(optimizer(model, training, score_learning_rate), None),
         callbacks=[
+            *callbacks,
             *([AverageEveryStep(averaged)] if averaged else []),
             EarlyStoppingCallback(training.early_stopping_patience),
             report,

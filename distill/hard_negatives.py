@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.decision import WARN
-from core.rows import Taxonomy, normalise, text_hash
+from core.rows import Rows, Taxonomy, normalise, text_hash
 from core.schema import Data, Mining
 
 SHOWN, WIDTH = 10, 90  # texts printed, characters of each
@@ -19,34 +19,50 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 @dataclass(frozen=True)
 class Judged:
-    """n distinct texts and the attack probabilities, as served, that student and teacher give them."""
+    """n distinct texts, and the attack probabilities, as served, that student and teacher give them."""
 
     texts: tuple[str, ...]
     sources: tuple[str, ...]
     student: NDArray[np.float64]  # (n,)
     teacher: NDArray[np.float64]  # (n,)
+    attack_share: NDArray[np.float64]  # (n,): of the training rows of the text's source; 0 where it has none
+
+
+def attack_shares(sources: Sequence[str], training: Rows) -> NDArray[np.float64]:
+    """The share of attacks among the training rows of each source, (sources,); 0 for one without training rows."""
+    rows, attacks = Counter(training.sources), Counter(np.asarray(training.sources)[training.labels == 1].tolist())
+    return np.array([attacks[source] / max(rows[source], 1) for source in sources])
 
 
 def hard_negatives(judged: Judged, mining: Mining) -> NDArray[np.int64]:
     """Positions of the texts that the student flags and the teacher calls clearly benign, the student's surest first.
 
-    On equal terms the teacher's surest comes first. Self-training on a model's own false alarms, with the teacher in
-    place of the annotator: hard negative mining as in Felzenszwalb et al. 2010 (PAMI 32, 1627).
+    On equal terms the teacher's surest comes first. A source that gives (nearly) nothing but attacks is not believed to
+    have given a benign text. Training again on a model's own false alarms is hard negative mining as in Felzenszwalb
+    et al. 2010 (PAMI 32, 1627), with the teacher in place of the annotator.
     """
-    found = np.flatnonzero((judged.student >= mining.student_threshold) & (judged.teacher < mining.teacher_below))
+    alarms = _false_alarms(judged, mining)
+    found = np.flatnonzero(alarms & (judged.attack_share <= mining.max_attack_share))
     worst_first = np.lexsort((judged.teacher[found], -judged.student[found]))
     chosen: NDArray[np.int64] = found[worst_first]
     return chosen
 
 
+def _false_alarms(judged: Judged, mining: Mining) -> NDArray[np.bool_]:
+    """Where the student flags what the teacher calls clearly benign, (n,)."""
+    return (judged.student >= mining.student_threshold) & (judged.teacher < mining.teacher_below)
+
+
 def counts(judged: Judged, mining: Mining) -> dict[str, int]:
-    """How many texts there are, each model flags, count as hard negatives, and the student alone lets pass."""
+    """How many texts there are, each model flags, count as hard negatives or not, and the student alone lets pass."""
     student, teacher = judged.student >= mining.student_threshold, judged.teacher >= WARN
+    found = len(hard_negatives(judged, mining))
     return {
         "texts": len(judged.texts),
         "flagged_by_student": int(student.sum()),
         "flagged_by_teacher": int(teacher.sum()),
-        "hard_negatives": len(hard_negatives(judged, mining)),
+        "hard_negatives": found,
+        "of_attack_sources": int(_false_alarms(judged, mining).sum()) - found,
         "missed_by_student": int((teacher & ~student).sum()),
     }
 
@@ -86,6 +102,7 @@ def summary(judged: Judged, chosen: NDArray[np.int64], mining: Mining) -> list[s
         f"{said['texts']} texts; flagged by the student: {said['flagged_by_student']},"
         f" by the teacher: {said['flagged_by_teacher']}",
         f"hard negatives (student >= {flagged}, teacher < {below}): {said['hard_negatives']}{capped}",
+        f"not believed (of sources with over {mining.max_attack_share:.0%} attacks): {said['of_attack_sources']}",
         f"missed (student < {flagged}, teacher >= {WARN:g}): {said['missed_by_student']}, not written",
         f"{'quantiles':<30}" + "".join(f"{share:>8.0%}" for share in QUANTILES),
     ]

@@ -41,6 +41,8 @@ class Imitated:
                 f"targets.embedding_size is {size}, but the teacher's embedding has {part.shape[1]} dimensions:"
                 " lower it, or leave it out"
             )
+        if size == part.shape[1]:  # turning it would only take it away from where a student begins
+            return cls(scores), 1.0
         values, vectors = np.linalg.eigh(part.T @ part)  # rising
         kept = vectors[:, ::-1][:, :size].T
         # An eigenvector's sign is arbitrary: the largest entry is made positive, so that machines agree.

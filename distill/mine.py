@@ -67,7 +67,7 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
     from core.pipeline import open_pipeline
     from core.provenance import hardware, provenance
     from core.rows import Taxonomy
-    from distill.hard_negatives import Judged, as_rows, counts, hard_negatives, summary
+    from distill.hard_negatives import Judged, as_rows, attack_shares, counts, hard_negatives, summary
 
     mining, output = experiment.mining, experiment.output
     if mining.teacher is None or experiment.checkpoint is None:
@@ -93,7 +93,8 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
         pipeline = open_pipeline(folder)
         pipeline.use_threads(hardware()["cores"])
         said[name] = ask(pipeline, corpus.unlabelled, name)
-    judged = Judged(corpus.unlabelled, corpus.unlabelled_sources, said["student"], said["teacher"])
+    shares = attack_shares(corpus.unlabelled_sources, corpus.splits["train"])
+    judged = Judged(corpus.unlabelled, corpus.unlabelled_sources, said["student"], said["teacher"], shares)
     chosen = hard_negatives(judged, mining)[: mining.max_texts]
     models = {name: {"folder": str(folder), "digest": digests[name]} for name, folder in folders.items()}
     made_of = provenance(resolved(experiment), experiment.seed, corpus.fingerprints)

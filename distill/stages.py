@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from core.errors import UserError
 from core.model import EncoderSpec
 from core.schema.losses import label_terms
 from core.tokenizer import TextTokenizer
-from distill import distributed, origins, student, vocabulary, warm_start
+from distill import distributed, in_training, origins, student, vocabulary, warm_start
 from distill.beginning import begin, plan
 from distill.classifier import SentenceClassifier, TorchHeads
 from distill.experiment_run import Run, finish, recipe, stored_type, train_classifier
@@ -106,8 +107,12 @@ def make_student(run: Run, teacher_folder: Path | None) -> Path:
         warm_start.load_heads(heads, start, run.taxonomy)
     teacher_width = source.encoder.model.spec.hidden_size if isinstance(source, EncoderTeacher) else None
     model = SentenceClassifier(begun.encoder, heads, teacher_width if layers.teacher.hidden else None)
-    train_classifier(run, model, begun.tokenizer, terms, config.training, workspace, targets)
+    inside = begun.encoder.transformer.encoder
+    callbacks = in_training.begin(begun.encoder, inside, config.sparsity, config.fake_quantisation)
+    train_classifier(run, model, begun.tokenizer, terms, config.training, workspace, targets, callbacks)
     origin: dict[str, Any] = {"recipe": identity}
+    if scales := in_training.end(begun.encoder):
+        origin["activation_scales"] = {name: asdict(scale) for name, scale in scales.items()}
     origin["parent"] = {"name": teacher_folder.name, "digest": source.digest} if source and teacher_folder else None
     if start:
         origin["started_from"] = {"name": start.folder.name, "digest": start.digest}

@@ -29,7 +29,9 @@ _WORD, _ASCII_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+"), re.compile
 _FACTORS = np.array([0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB], np.uint64)  # odd: nothing is lost
 
 
-def overlap(judged: Rows, training: Rows, training_fingerprint: str, named: str | None) -> Overlap:
+def overlap(
+    judged: Rows, training: Rows, training_fingerprint: str, named: str | None, unlabelled: Sequence[str] = ()
+) -> Overlap:
     """What `judged` shares with `training`.
 
     Args:
@@ -37,11 +39,12 @@ def overlap(judged: Rows, training: Rows, training_fingerprint: str, named: str 
         training: the rows that it learnt from.
         training_fingerprint: of `training`.
         named: the fingerprint that the checkpoint's manifest names as its training data; None if it names none.
+        unlabelled: further texts that it may have learnt a teacher's word of.
 
     Raises:
         UserError: a judged text, normalised, is a training text.
     """
-    texts, learnt = ([normalise(text) for text in rows.texts] for rows in (judged, training))
+    texts, learnt = ([normalise(text) for text in part] for part in (judged.texts, (*training.texts, *unlabelled)))
     _refuse_learnt(judged.texts, texts, set(learnt))
     groups = set(training.groups)
     return Overlap(

@@ -36,7 +36,8 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
     shared = None
     if beside:
         named = ((pipeline.described.get("provenance") or {}).get("fingerprints") or {}).get("train")
-        shared = overlap(corpus.splits[split], corpus.splits["train"], corpus.fingerprints["train"], named)
+        training, fingerprint = corpus.splits["train"], corpus.fingerprints["train"]
+        shared = overlap(corpus.splits[split], training, fingerprint, named, corpus.unlabelled)
     outcome = evaluate(
         pipeline,
         corpus.splits[split],

@@ -200,6 +200,7 @@ def test_principal_components_keep_the_scalar_products() -> None:
     reduced, share = Imitated.of(outputs, 2, 3)
     assert share == pytest.approx(1.0)
     assert np.allclose(reduced(outputs) @ reduced(outputs).T, flat @ flat.T, atol=1e-5)
+    assert np.array_equal(Imitated.of(outputs, 2, 8)[0](outputs), outputs[:, 2:])  # all of them: not even turned
     one, less = Imitated.of(outputs, 2, 1)
     assert one.components is not None
     reference = np.linalg.svd(flat.astype(np.float64), full_matrices=False)
@@ -257,5 +258,8 @@ def test_plain_fine_tuning_needs_no_teacher(data: dict[str, list[str]], tmp_path
     corpus = load(config.data, config.seed)
     made = make_student(Run(config, corpus, Taxonomy.of(corpus.splits["train"]), {}, False), None)
     assert manifest.read(made).fields["parent"] is None
-    for change in ({"losses": {"embedding_cosine": 0, "logits_kd": 1}}, {"student": {**whole["student"], "projection": True}}):  # type: ignore[dict-item]
+    for change in (
+        {"losses": {"embedding_cosine": 0, "logits_kd": 1}},
+        {"student": {**whole["student"], "projection": True}},
+    ):  # type: ignore[dict-item]
         assert Experiment.model_validate({**whole, **change}).needs_teacher

@@ -73,8 +73,8 @@ def products(model: onnx.ModelProto) -> list[onnx.NodeProto]:
 
 
 def test_every_product_with_weights_is_an_integer_one(quantised: onnx.ModelProto) -> None:
-    # Per layer queries, keys and values in one, the output and the two feed-forward matrices; once the projection.
-    assert len(products(quantised)) == 4 * LAYERS + 1
+    # Per layer queries, keys, values, the output and the two feed-forward matrices; once the projection.
+    assert len(products(quantised)) == 6 * LAYERS + 1
     plain = [node for node in quantised.graph.node if node.op_type == "MatMul"]
     assert [node.output[0] for node in plain] == ["pooled"]
     assert sum(node.op_type == "Attention" for node in quantised.graph.node) == LAYERS
@@ -97,6 +97,11 @@ def test_fixed_scales_take_nothing_from_the_batch(models: dict[str, onnx.ModelPr
             assert node.domain == "com.microsoft"  # onnxruntime 1.23 has no other in this opset
             assert known[node.input[1]].dtype == np.float32
             assert known[node.input[2]].dtype == np.uint8
+
+
+def test_queries_keys_and_values_read_one_rounding(quantised: onnx.ModelProto) -> None:
+    readers = Counter(node.input[0] for node in products(quantised))
+    assert sorted(readers.values()) == [*[1] * (3 * LAYERS + 1), *[3] * LAYERS]
 
 
 def test_products_are_u8s8_with_a_scale_per_channel(models: dict[str, onnx.ModelProto]) -> None:
@@ -218,11 +223,11 @@ def test_the_sigmoid_is_close_to_gelu() -> None:
 
 def test_products_are_found_with_their_biases_and_nothing_else(fp32: onnx.ModelProto) -> None:
     found = find_products(fp32)
-    assert len(found) == 4 * LAYERS + 1
+    assert len(found) == 6 * LAYERS + 1
     assert [product.output for product in found if product.bias is None] == ["projection product"]
     assert found[0].states == "embeddings states"
-    assert found[0].weight == "layer 0 attention query, key, value weight"
-    assert found[0].nodes == ("layer 0 attention query, key, value product", "layer 0 attention query, key, value")
+    assert found[0].weight == "layer 0 attention queries weight"
+    assert found[0].nodes == ("layer 0 attention queries product", "layer 0 attention queries")
 
 
 def test_a_sum_that_others_read_too_is_no_bias() -> None:

@@ -25,7 +25,6 @@ from distill import fit, in_training
 from distill.callbacks import StopOnInterrupt
 from distill.classifier import SentenceClassifier, TorchHeads
 from distill.safe_saves import read_state, steps_saved
-from distill.trainer import DistillationTrainer
 from distill.training_set import TrainingSet
 
 STEPS = 12  # 48 rows in batches of 8, two epochs; validated and saved every 3
@@ -86,17 +85,14 @@ class Run:
                 if state.global_step + 1 == killed_in:
                     raise Killed
 
-        class WithCallbacks(DistillationTrainer):
-            def __init__(self, *given: Any, callbacks: list[Any], **named: Any) -> None:
-                super().__init__(*given, callbacks=[*added, *callbacks], **named)
-
-        added = callbacks
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(fit, "StopOnInterrupt", Doomed)
-            patched.setattr(fit, "DistillationTrainer", WithCallbacks)
             on_labels = Losses(embedding_cosine=OFF, logits_kd=OFF)
             settings = Training(**TRAINING | training)
-            fit.fit(model, *self.sets, on_labels, settings, Heads(), folder, 5, judge=lambda *_: None, resume=resume)
+            train, validation = self.sets
+            fit.fit(
+                model, train, validation, on_labels, settings, Heads(), folder, 5, lambda *_: None, resume, callbacks
+            )
         return model.eval()
 
 

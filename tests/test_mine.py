@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,10 @@ from core.errors import UserError
 from core.heads import OperatingPoint
 from core.pipeline import Pipeline, open_pipeline
 from core.pretrained import load_encoder
-from core.rows import Taxonomy
+from core.rows import Rows, Taxonomy
 from core.schema import Data, Experiment, Mining
 from distill import mine
-from distill.hard_negatives import Judged, as_rows, benign_label, counts, hard_negatives, summary
+from distill.hard_negatives import Judged, as_rows, attack_shares, benign_label, counts, hard_negatives, summary
 
 TAXONOMY = Taxonomy(("PI",), ("override",), "BENIGN", "benign", {"override": "PI"})
 #           both benign, flagged by both, by the student alone (three times), by the teacher alone, unsure teacher
@@ -34,15 +35,28 @@ TEXTS = ("plain", "attack", "on the line", "a " * 80, "surer\nteacher", "missed"
 
 @pytest.fixture
 def judged() -> Judged:
-    return Judged(TEXTS, tuple("aaabbbb"), STUDENT, TEACHER)
+    return Judged(TEXTS, tuple("aaabbbb"), STUDENT, TEACHER, np.zeros(7))
 
 
 def test_flagged_by_the_student_and_clearly_benign_to_the_teacher(judged: Judged) -> None:
     assert hard_negatives(judged, Mining()).tolist() == [4, 3, 2]  # the worst first; of equals the teacher's surest
     assert hard_negatives(judged, Mining(student_threshold=0.6)).tolist() == [4, 3]
     assert hard_negatives(judged, Mining(teacher_below=0.21)).tolist() == [6, 4, 3, 2]
-    said = {"texts": 7, "flagged_by_student": 5, "flagged_by_teacher": 2, "hard_negatives": 3, "missed_by_student": 1}
-    assert counts(judged, Mining()) == said
+    said = {"texts": 7, "flagged_by_student": 5, "flagged_by_teacher": 2, "hard_negatives": 3, "of_attack_sources": 0}
+    assert counts(judged, Mining()) == said | {"missed_by_student": 1}
+
+
+def test_a_source_of_nothing_but_attacks_is_not_believed(judged: Judged) -> None:
+    labels = np.array([1, 1, 0, 1, 0])
+    rows = Rows(tuple("vwxyz"), labels, ("",) * 5, ("",) * 5, ("",) * 5, ("a", "b", "b", "b", "c"))
+    shares = attack_shares((*judged.sources, "unknown"), rows)
+    assert shares.tolist() == [1.0] * 3 + [2 / 3] * 4 + [0.0]
+    known = replace(judged, attack_share=shares[:7])
+    assert hard_negatives(known, Mining()).tolist() == [4, 3]  # without "on the line", of source a
+    assert hard_negatives(known, Mining(max_attack_share=1.0)).tolist() == [4, 3, 2]
+    assert hard_negatives(known, Mining(max_attack_share=0.5)).tolist() == []
+    assert counts(known, Mining())["of_attack_sources"] == 1
+    assert "not believed (of sources with over 90% attacks): 1" in summary(known, np.array([4]), Mining())
 
 
 def test_a_teacher_that_flags_a_text_itself_cannot_call_it_benign() -> None:
@@ -53,23 +67,24 @@ def test_a_teacher_that_flags_a_text_itself_cannot_call_it_benign() -> None:
 def test_the_summary_tells_counts_quantiles_and_the_worst(judged: Judged) -> None:
     chosen = hard_negatives(judged, Mining())[:2]
     lines = summary(judged, chosen, Mining(max_texts=2))
-    assert lines[:3] == [
+    assert lines[:4] == [
         "7 texts; flagged by the student: 5, by the teacher: 2",
         "hard negatives (student >= 0.5, teacher < 0.2): 3, the 2 that the student is surest of are kept",
+        "not believed (of sources with over 90% attacks): 0",
         "missed (student < 0.5, teacher >= 0.5): 1, not written",
     ]
-    medians = {line[:30].strip(): line.split()[-3] for line in lines[4:8]}
+    medians = {line[:30].strip(): line.split()[-3] for line in lines[5:9]}
     assert medians == {
         "student, all texts": "0.8000",
         "teacher, all texts": "0.1900",
         "student, hard negatives": "0.8000",
         "teacher, hard negatives": "0.0750",
     }
-    assert lines[8:10] == ["most come from:", "       2 b"]
-    assert lines[10:12] == ["the worst (student, teacher, source, text):", "  0.8000 0.0500 b: surer teacher"]
-    assert lines[12].endswith(" a a…")
-    assert len(lines) == 13
-    assert len(summary(judged, chosen[:0], Mining())) == 6  # nothing of none
+    assert lines[9:11] == ["most come from:", "       2 b"]
+    assert lines[11:13] == ["the worst (student, teacher, source, text):", "  0.8000 0.0500 b: surer teacher"]
+    assert lines[13].endswith(" a a…")
+    assert len(lines) == 14
+    assert len(summary(judged, chosen[:0], Mining())) == 7  # nothing of none
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,8 @@ def test_a_learnt_text_is_refused_however_it_is_written() -> None:
         overlap(rows(["new", "do  IT now"]), training, "f", None)
     with pytest.raises(UserError, match=rf"^2 of the 2 .* the first '{'X' * 59}…': .*data\.on_leak=drop"):
         overlap(rows(["X" * 80, "do it now"]), training, "f", None)
+    with pytest.raises(UserError, match="stand in the training rows"):
+        overlap(rows(["seen without a label"]), training, "f", None, ["Seen  without a label"])
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from core import manifest
 from core.config import load
 from core.corpus.generate import generate
 from core.pipeline import open_pipeline
-from core.pretrained import read_spec
+from core.pretrained import load_encoder, read_spec
 from core.schema import Experiment
 from core.tokenizer import TextTokenizer
 from distill import ensemble, lexical, teacher, train
@@ -67,12 +67,12 @@ def test_the_road_of_the_shipped_configurations(
         assert train.work(experiment(name, *files, *TINY, f"output={tmp_path / name}"), BEGUN) == 0
         assert not (tmp_path / name / "teacher").exists()
         members.append(tmp_path / name / "student")
-    listed = f"ensemble.members=[{', '.join(map(str, members))}]"
+    listed = f"ensemble.members=[{members[0]}, {members[2]}]"  # the shipped ones
     assert ensemble.work(experiment("ensemble", *files, listed, f"output={tmp_path}")) == 0
     blended = tmp_path / "ensemble"
     unlabelled = f"data.unlabelled=[{Path(files[0].partition('[')[2].rstrip(']')).with_name('unlabelled.jsonl')}]"
     for name in ("distilled_64", "distilled_256"):
-        overrides = [*files, unlabelled, *TINY, "targets.embedding_size=32", f"targets.cache_dir={tmp_path / 'cache'}"]
+        overrides = [*files, unlabelled, *TINY, f"targets.cache_dir={tmp_path / 'cache'}"]
         # Another seed: after one epoch the members still are what the first one drew.
         overrides += ["seed=14", f"output={tmp_path / name}", f"teacher.name_or_path={blended}"]
         assert train.work(experiment(name, *overrides), BEGUN) == 0
@@ -120,3 +120,23 @@ def test_layers_searched_and_a_vocabulary_cut_on_the_way(
         train.work(experiment("threats", *files, *again, *taught, *smaller, f"output={tmp_path / 'two'}"), BEGUN) == 0
     )
     assert read_spec(tmp_path / "two" / "student").vocabulary_size == 2100
+
+
+def test_a_student_trained_sparse_and_under_rounding(
+    files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_verdicts(monkeypatch)
+    asked = [
+        "student.sparsity={final_sparsity: 0.75, scope: layer}", "student.training.num_train_epochs=3",
+        "student.fake_quantisation={bits: 8, activations: true}",
+    ]  # fmt: skip
+    shape = [change for change in TINY if "epochs" not in change]
+    assert train.work(experiment("plain_64", *files, *shape, *asked, f"output={tmp_path}"), BEGUN) == 0
+    made = tmp_path / "student"
+    state = load_encoder(made).state_dict()
+    matrices = [value for name, value in state.items() if "encoder.layer" in name and value.dim() == 2]
+    assert len(matrices) == 6
+    assert all(float((matrix == 0).float().mean()) == pytest.approx(0.75, abs=0.01) for matrix in matrices)
+    integers = matrices[0] / (matrices[0].abs().amax(1, keepdim=True) / 127)
+    assert (integers - integers.round()).abs().max() < 1e-3
+    assert len(manifest.read(made).fields["activation_scales"]) > 0

@@ -8,6 +8,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from core.architectures import Architecture, attending
 from core.schema.base import Count, NamedPath, Section
+from core.schema.compression import FakeQuantisation, Sparsity
 from core.schema.learning import Training
 
 Numbered = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Tag("numbered")]
@@ -45,6 +46,10 @@ class Student(Section):
     """Dropout in training; above 0 a step on a CPU takes half as long again."""
     max_length: Annotated[int, Field(ge=8, le=512)] = 128
     """Tokens of a text that the student sees; stored with the checkpoint and served."""
+    sparsity: Sparsity | None = None
+    """Zeros in the layers' matrices, set or kept while it is trained; null: none."""
+    fake_quantisation: FakeQuantisation | None = None
+    """Rounding that it is trained under (quantisation-aware training); null: none."""
     training: Training = Training()
     """How it is trained."""
 
