@@ -1,0 +1,1 @@
+"""Commands that time this project beside others; run from a checkout, not shipped, and no tests."""
