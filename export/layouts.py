@@ -12,20 +12,36 @@ from core import manifest, triggers
 from core.checkpoint import TAXONOMY
 from core.heads import HEADS, head_path
 from core.pretrained import copy_tokenizer, read_spec
+from export.merged import merge
 
-GRAPH = {"fp32": "embeddings.onnx", "int8": "embeddings_quantized_int8.onnx"}
+GRAPH = {
+    "fp32": "embeddings.onnx",
+    "int8": "embeddings_quantized_int8.onnx",
+    "int8_avx2": "embeddings_quantized_int8_avx2.onnx",
+    "int8_dynamic": "embeddings_quantized_int8_dynamic.onnx",
+}
+MERGED = "scores.onnx"  # no consumer takes it for the embedding graph
 SHARED = ("label_encoders.json", TAXONOMY, "model_metadata.json", triggers.FILE, "config.json")
 INHERITED = ("version", "status", "embedding_dim", "max_length", "operating_point", "synthetic", "seed", "provenance")
 
 
 def write_raxe_folder(
-    folder: Path, checkpoint: manifest.Manifest, graph: onnx.ModelProto, precision: str, name: str
+    folder: Path,
+    checkpoint: manifest.Manifest,
+    graph: onnx.ModelProto,
+    precision: str,
+    name: str,
+    merged: bool = False,
 ) -> manifest.Manifest:
-    """Fills an empty folder from a verified checkpoint and its graph."""
+    """Fills an empty folder from a verified checkpoint and its graph; `merged`: one more graph, from ids to scores."""
     (folder / GRAPH[precision]).write_bytes(graph.SerializeToString())
     copy_tokenizer(checkpoint.folder, folder)
-    for part in (*SHARED, *(head_path(Path(), head).name for head in HEADS)):
+    heads = {head: head_path(Path(), head).name for head in HEADS}
+    for part in (*SHARED, *heads.values()):
         shutil.copyfile(checkpoint.folder / part, folder / part)
+    if merged:
+        whole = merge(graph, {head: onnx.load(folder / part) for head, part in heads.items()})
+        (folder / MERGED).write_bytes(whole.SerializeToString())
     (folder / "README.md").write_text(_card(name, precision, checkpoint), encoding="utf-8")
     inherited = {key: checkpoint.fields[key] for key in INHERITED if key in checkpoint.fields}
     fields: dict[str, Any] = {
@@ -34,7 +50,9 @@ def write_raxe_folder(
         "kind": "onnx",
         "precision": precision,
         "model_type": "onnx_only",
-        "onnx_files": [GRAPH[precision], *(head_path(Path(), head).name for head in HEADS)],
+        "onnx_files": [GRAPH[precision], *heads.values()],
+        "opset": {entry.domain or "ai.onnx": entry.version for entry in graph.opset_import},
+        "ir_version": graph.ir_version,
         "tokenizer": {
             "name": "sentence-transformers/all-mpnet-base-v2",
             "type": "MPNetTokenizer",

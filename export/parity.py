@@ -12,6 +12,8 @@ from core.errors import UserError
 from core.pipeline import Pipeline
 from core.schema import Parity
 
+SHOWN = 60  # characters of a text that is named
+
 
 @dataclass(frozen=True)
 class ParityReport:
@@ -20,8 +22,8 @@ class ParityReport:
     texts: int
     mean_cosine: float
     worst_cosine: float
-    worst_text: int
-    """Number of the text with the worst cosine, from 0."""
+    worst_text: str
+    """Beginning of the text with the worst cosine, in quotes."""
     flips: int
     """Decisions at 0.5 that differ."""
     largest_score_change: float
@@ -34,16 +36,15 @@ def compare(reference: Pipeline, exported: Pipeline, texts: Sequence[str]) -> Pa
     before, after = (pipeline.score(rows).attack for pipeline, rows in ((reference, left), (exported, right)))
     flips = int(((before >= WARN) != (after >= WARN)).sum())
     worst = int(cosine.argmin())
-    return ParityReport(
-        len(texts), float(cosine.mean()), float(cosine[worst]), worst, flips, float(np.abs(before - after).max())
-    )
+    change = float(np.abs(before - after).max())
+    return ParityReport(len(texts), float(cosine.mean()), float(cosine[worst]), _excerpt(texts[worst]), flips, change)
 
 
 def check(report: ParityReport, limits: Parity, label: str) -> None:
     """Raises UserError when the graph differs more than the config allows."""
     if not report.worst_cosine >= limits.min_cosine:  # NaN fails too
         raise UserError(
-            f"{label}: text {report.worst_text} has cosine {report.worst_cosine:.4f} to PyTorch, below"
+            f"{label}: the text {report.worst_text} has cosine {report.worst_cosine:.4f} to PyTorch, below"
             f" export.parity.min_cosine {limits.min_cosine}; nothing was written"
         )
     rate = report.flips / report.texts
@@ -52,3 +53,9 @@ def check(report: ParityReport, limits: Parity, label: str) -> None:
             f"{label}: {report.flips} of {report.texts} decisions differ from PyTorch ({rate:.2%}), more than"
             f" export.parity.max_flip_rate {limits.max_flip_rate:.2%}; nothing was written"
         )
+
+
+def _excerpt(text: str) -> str:
+    """The beginning of a text, on one line and in quotes."""
+    line = " ".join(text.split())
+    return f"“{line}”" if len(line) <= SHOWN else f"“{line[: SHOWN - 1]}…”"

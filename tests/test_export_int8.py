@@ -9,6 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from core.architectures import Architecture
 from core.errors import UserError
 from core.grid import Grid
 from core.integers import quantise as to_integers
@@ -216,6 +217,22 @@ def test_the_sigmoid_is_close_to_gelu() -> None:
     values = np.linspace(-90, 90, 20001, dtype=np.float32)
     exact = torch.nn.functional.gelu(torch.from_numpy(values)).numpy()
     assert np.abs(approximation(values) - exact).max() < 0.021
+
+
+@pytest.mark.parametrize("architecture", ["hybrid", "convolution", "linear_attention", "static"])
+def test_traced_graphs_are_rewritten_alike(architecture: Architecture) -> None:
+    model = graph.to_onnx(random_encoder(4, 40, architecture))
+    texts = random_texts(np.random.default_rng(3).integers(2, 60, 20).tolist(), seed=3)
+    fixed = int8.quantise(model, int8.observe(model, texts))
+    kinds = Counter(node.op_type for node in fixed.graph.node)
+    assert kinds["MatMulIntegerToFloat"] == len(find_products(model))
+    assert kinds["QuickGelu"] == (0 if architecture == "static" else LAYERS)
+    assert kinds["DynamicQuantizeLinear"] == 0
+    batch = batch_of(random_texts((17, 4, 40), seed=5))
+    assert (embeddings(model, batch) * embeddings(fixed, batch)).sum(1).min() > 0.98
+    alone, padded, together = alone_and_together(fixed, random_texts((17, 4, 40), seed=5))
+    assert np.array_equal(alone, padded)
+    np.testing.assert_allclose(together, alone, atol=2e-3)
 
 
 # What is found and watched

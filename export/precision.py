@@ -1,0 +1,28 @@
+"""One FP32 graph in the precisions that were asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import onnx
+
+from core.schema.serving import Format
+from export import int8
+
+
+def graphs(
+    fp32: onnx.ModelProto, formats: Sequence[Format], texts: Sequence[Sequence[int]]
+) -> Iterator[tuple[Format, onnx.ModelProto]]:
+    """Each format with its graph; texts: ids of training texts, on which fixed scales are measured."""
+    fixed = {"int8", "int8_avx2"} & set(formats)
+    observed = int8.observe(fp32, texts) if fixed else None
+    for chosen in formats:
+        match chosen:
+            case "fp32":
+                yield chosen, fp32
+            case "int8":
+                yield chosen, int8.quantise(fp32, observed)
+            case "int8_avx2":
+                yield chosen, int8.quantise(fp32, observed, reduce_range=True)
+            case "int8_dynamic":
+                yield chosen, int8.quantise(fp32)
