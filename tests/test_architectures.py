@@ -324,11 +324,12 @@ def test_every_product_with_weights_is_an_integer_one(encoder: SentenceEncoder, 
     real = {"static": 0, "convolution": 0, "hybrid": 2, "linear_attention": 6}
     filters = {"convolution": 2, "hybrid": 1}
     name = encoder.spec.architecture
-    assert kinds["MatMulInteger"] == integer[name] + 1  # the projection
+    assert kinds["MatMulIntegerToFloat"] + kinds["MatMulInteger"] == integer[name] + 1  # the projection
     assert kinds["MatMul"] == real[name]
     assert kinds["Conv"] == filters.get(name, 0)
     tables = [tensor for tensor in quantised.graph.initializer if list(tensor.dims) == [30527, HIDDEN]]
-    assert [tensor.data_type for tensor in tables] == [onnx.TensorProto.UINT8]  # a Gather is quantised per tensor
+    assert len(tables) == 1
+    assert tables[0].data_type in (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)  # a byte a weight
 
 
 # Training
@@ -389,7 +390,7 @@ def test_the_same_training_teaches_it(trained: Run) -> None:
 
 def test_the_same_export_takes_it(trained: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert run.work(trained.experiment) == 0
-    assert capsys.readouterr().out.count("decisions differ") == 2
+    assert capsys.readouterr().out.count("decisions differ") == 4  # of each graph: alone, and in company
     rows = trained.corpus.splits["validation"]
     for folder in ("student-fp32", "student-int8"):
         decisions = open_pipeline(trained.experiment.output / folder).classify(rows.texts).attack_probability >= 0.5
