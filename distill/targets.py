@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from core.allocator import freed_memory_kept
 from distill import distributed
 from distill.cache import TargetCache
 from distill.teachers import EncoderTeacher, Teacher
@@ -44,12 +43,9 @@ def cache_targets(
     texts_each = min(SHARD_TEXTS, max(1, ceil(len(order) / processes)))
     starts = range(0, len(order), texts_each)[distributed.rank() :: processes]
     total = sum(sizes[index] for start in starts for index in order[start : start + texts_each])
-    with (
-        tqdm(
-            total=total, unit_scale=True, desc="teacher targets", disable=not missing or distributed.rank() > 0
-        ) as progress,
-        freed_memory_kept(),
-    ):
+    with tqdm(
+        total=total, unit_scale=True, desc="teacher targets", disable=not missing or distributed.rank() > 0
+    ) as progress:
         for start in starts:
             chosen = [missing[index] for index in order[start : start + texts_each]]
             cache.add(chosen, teacher.outputs(chosen, layers, tokens_per_batch, progress.update))

@@ -1,10 +1,7 @@
-"""core.layers' attention in training, and core.allocator: what was made faster computes the same."""
+"""core.layers' attention in training: what was made faster computes the same."""
 
 from __future__ import annotations
 
-import platform
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.allocator import freed_memory_kept
 from core.layers import EncoderSpec, SelfAttention
 from core.model import SentenceEncoder
 
@@ -110,41 +106,3 @@ def test_the_encoder_trains_its_relative_bias(tiny_encoder: SentenceEncoder) -> 
     assert torch.bfloat16 in found
     (gradient,) = torch.autograd.grad(embedding[:, 0].sum(), [relative.weight])
     assert gradient.abs().max() > 0
-
-
-# In a process of its own: what a long test run has left of its heap decides otherwise.
-KEPT = """
-import resource, psutil, torch
-from core.allocator import freed_memory_kept
-
-def use():
-    torch.empty(64 * 2**20, dtype=torch.uint8).fill_(1)
-
-def faults():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    use()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-
-def resident():
-    return psutil.Process().memory_info().rss
-
-use()
-outside, before = faults(), resident()
-with freed_memory_kept():
-    use()
-    assert faults() < outside / 4
-    assert resident() > before + 50 * 2**20
-assert resident() < before + 20 * 2**20
-assert faults() > outside / 2
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="changes nothing with another C library")
-def test_freed_memory_is_kept_within_the_block_and_given_back_after_it() -> None:
-    done = subprocess.run([sys.executable, "-c", KEPT], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-def test_an_error_inside_the_block_is_raised() -> None:
-    with pytest.raises(KeyError), freed_memory_kept():
-        raise KeyError
