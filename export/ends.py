@@ -9,7 +9,6 @@ from onnx import TensorProto, ValueInfoProto, helper
 
 from export.writer import Writer
 
-LEAST = 1e-9  # tokens of a text without any, as `SentenceEncoder.pool` has it
 SHORTEST = 1e-12  # embedding that is divided by its length, as in torch's `normalize`
 
 
@@ -19,7 +18,7 @@ class Cut:
 
     longest: str  # (1,) int64: its tokens, at least 1
     ids: str  # (batch, longest) int64
-    mask: str  # (batch, longest) float32: 1 a token, 0 padding
+    mask: str  # (batch, 1, longest) float32: 1 a token, 0 padding
 
 
 def inputs() -> list[ValueInfoProto]:
@@ -48,17 +47,17 @@ def cut(writer: Writer) -> Cut:
     longest = writer.add("Max", [most, one], "longest")
     ids = writer.add("Slice", ["input_ids", zero, longest, one], "ids")
     mask = writer.add("Slice", ["attention_mask", zero, longest, one], "mask")
-    return Cut(longest, ids, writer.add("Cast", [mask], "real", {"to": TensorProto.FLOAT}))
+    real = writer.add("Cast", [mask], "real", {"to": TensorProto.FLOAT})
+    return Cut(longest, ids, writer.add("Unsqueeze", [real, one], "real row"))
 
 
 def pool(writer: Writer, last: str, real: Cut) -> str:
-    """Mean over the real tokens: (batch, longest, hidden) -> (batch, hidden)."""
-    one = writer.integers(1)
-    counted = writer.add("ReduceSum", [real.mask, one], "counted", {"keepdims": 1})
-    count = writer.add("Max", [counted, writer.constant("least", np.array(LEAST, np.float32))], "count")
-    shares = writer.add("Unsqueeze", [writer.add("Div", [real.mask, count], "share"), one], "shares")
-    pooled = writer.add("MatMul", [shares, last], "pooled")  # (batch, 1, hidden)
-    return writer.add("Squeeze", [pooled, one], "mean")
+    """Sum over the real tokens: (batch, longest, hidden) -> (batch, hidden).
+
+    The mean would have the same direction, and what follows is linear and brought to length 1.
+    """
+    summed = writer.add("MatMul", [real.mask, last], "pooled")  # (batch, 1, hidden)
+    return writer.add("Squeeze", [summed, writer.integers(1)], "sum")
 
 
 def normalise(writer: Writer, embedding: str) -> None:
@@ -68,11 +67,9 @@ def normalise(writer: Writer, embedding: str) -> None:
     writer.add("Div", [embedding, length], "sentence_embedding")
 
 
-def fill(writer: Writer, last: str, real: Cut, hidden: int) -> None:
+def fill(writer: Writer, last: str, real: Cut) -> None:
     """Zeros where the padding was, as the output `last_hidden_state`."""
-    batch = writer.add("Shape", ["input_ids"], "batch", {"end": 1})
     tokens = writer.add("Shape", ["input_ids"], "tokens", {"start": 1})
     rest = writer.add("Sub", [tokens, real.longest], "rest")
-    shape = writer.add("Concat", [batch, rest, writer.integers(hidden)], "shape of padding", {"axis": 0})
-    zeros = writer.add("Expand", [writer.number(0), shape], "padding")
-    writer.add("Concat", [last, zeros], "last_hidden_state", {"axis": 1})
+    around = writer.add("Concat", [writer.integers(0), rest], "around", {"axis": 0})
+    writer.add("Pad", [last, around, "", writer.integers(1)], "last_hidden_state")

@@ -32,9 +32,8 @@ def write(encoder: SentenceEncoder) -> onnx.ModelProto:
     if encoder.projection is not None:
         pooled = _linear(writer, pooled, encoder.projection, "projection")
     ends.normalise(writer, pooled)
-    hidden = encoder.spec.hidden_size
-    ends.fill(writer, states, real, hidden)
-    return writer.model(ends.inputs(), ends.outputs(encoder.spec.embedding_size, hidden))
+    ends.fill(writer, states, real)
+    return writer.model(ends.inputs(), ends.outputs(encoder.spec.embedding_size, encoder.spec.hidden_size))
 
 
 def _embed(writer: Writer, encoder: SentenceEncoder, real: ends.Cut) -> str:

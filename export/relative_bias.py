@@ -45,6 +45,6 @@ def _padding(writer: Writer, real: Cut) -> str:
     """(batch, 1, longest, longest): for all queries first, since adding along the last axis alone is slow."""
     absent = writer.add("Sub", [writer.number(1), real.mask], "absent")
     hidden = writer.add("Mul", [absent, writer.constant("hidden score", np.array(HIDDEN, np.float32))], "hidden keys")
-    for_all = writer.add("Unsqueeze", [hidden, writer.integers(1, 2)], "hidden from all")
+    for_all = writer.add("Unsqueeze", [hidden, writer.integers(1)], "hidden from all")  # (batch, 1, 1, longest)
     shape = writer.add("Concat", [writer.integers(1, 1), real.longest, writer.integers(1)], "queries", {"axis": 0})
     return writer.add("Expand", [for_all, shape], "hidden from each")

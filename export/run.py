@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +36,7 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
     splits = load(experiment.data, experiment.seed, ("train", "validation")).splits
     sample = splits["validation"].texts[: settings.parity.texts]
     reference = open_pipeline(source)
-    watched = reference.encoder.tokenise(_spread(splits["train"].texts, settings.calibration_texts))
+    watched = reference.encoder.tokenise(precision.spread(splits["train"].texts, settings.calibration_texts))
     fp32 = to_onnx(load_encoder(source))
     for chosen, graph in precision.graphs(fp32, settings.formats, watched):
         name = f"{checkpoint.name}-{chosen.replace('_', '-')}"
@@ -52,11 +51,6 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
             manifest.write(temporary, {**written.fields, **found})
         print(_sentence(target, measured, together))
     return 0
-
-
-def _spread(texts: Sequence[str], count: int) -> Sequence[str]:
-    """So many of the texts, from all over them."""
-    return texts[:: max(1, len(texts) // count)][:count]
 
 
 def _sentence(target: Path, measured: ParityReport, together: CompanyReport) -> str:

@@ -50,6 +50,14 @@ class Writer:
         self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
         return name
 
+    def change(self, name: str, value: NDArray[np.generic]) -> None:
+        """Another value for a constant."""
+        self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
+
+    def array(self, name: str) -> NDArray[np.float32]:
+        """The value of a constant."""
+        return np.array(numpy_helper.to_array(self.constants[name]), np.float32)
+
     def integers(self, *values: int) -> str:
         """A vector of int64, such as axes or a shape; the same one for the same values."""
         name = "integers " + " ".join(map(str, values))

@@ -15,11 +15,13 @@ from core.grid import Grid
 from core.integers import quantise as to_integers
 from core.model import SentenceEncoder
 from export import graph, int8
+from export.int8.centre import find_normed
 from export.int8.observe import Observed
 from export.int8.products import find_activations, find_products
 from export.int8.ranges import LEVELS, Histogram, best_scale
 from export.int8.rows import round_rows
 from export.int8.sigmoid import SLOPE, approximation
+from export.int8.watch import watch
 from export.writer import Writer
 from tests.export_factory import (
     HIDDEN,
@@ -264,8 +266,8 @@ def test_a_sum_that_others_read_too_is_no_bias() -> None:
 
 
 def test_what_is_pooled_gets_a_scale_for_each_row(observed: Observed, fp32: onnx.ModelProto) -> None:
-    assert observed.pooled == {"mean"}
-    assert set(observed.scales) == {product.states for product in find_products(fp32)} - {"mean"}
+    assert observed.pooled == {"sum"}
+    assert set(observed.scales) == {product.states for product in find_products(fp32)} - {"sum"}
 
 
 def test_rows_of_any_size_keep_their_direction() -> None:
@@ -291,6 +293,48 @@ def test_watching_without_texts_or_with_nan_is_refused(encoder: SentenceEncoder,
         broken.transformer.embeddings.word_embeddings.weight.fill_(torch.nan)
     with pytest.raises(UserError, match="NaN or infinite values on a training text"):
         int8.observe(graph.to_onnx(broken), random_texts([3]))
+
+
+# Centring
+
+
+def test_centring_changes_biases_and_not_the_function(fp32: onnx.ModelProto, encoder: SentenceEncoder) -> None:
+    texts = random_texts([5, 20, 40], seed=6)
+    assert [one.states for one in find_normed(fp32)] == [
+        "embeddings states",
+        "layer 0 attention states",
+        "layer 0 output states",
+        "layer 1 attention states",  # and not the last ones, which leave the graph
+    ]
+    centred = int8.centre(fp32, texts)
+    assert [node.output[0] for node in centred.graph.node] == [node.output[0] for node in fp32.graph.node]
+    before, behind = constants(fp32), constants(centred)
+    changed = {name for name in before if not np.array_equal(before[name], behind[name])}
+    assert changed
+    assert all(name.endswith(" bias") for name in changed)
+    batch = batch_of(random_texts((17, 4), seed=8))
+    np.testing.assert_allclose(embeddings(centred, batch), embeddings(fp32, batch), atol=1e-5)
+    name = "layer 0 attention states"
+    seen = np.concatenate([values[name][0] for values in watch(centred, [name], texts)])  # (tokens, channels)
+    np.testing.assert_allclose(seen.min(0), -seen.max(0), atol=1e-4)
+
+
+def test_a_channel_far_from_zero_no_longer_decides_the_scale() -> None:
+    encoder = random_encoder(3, projection=40)
+    with torch.no_grad():
+        dict(encoder.named_parameters())["transformer.encoder.layer.0.attention.LayerNorm.bias"][7] = 20
+    model, texts = graph.to_onnx(encoder), random_texts([5, 20, 40], seed=6)
+    before, behind = (int8.observe(one, texts).scales for one in (model, int8.centre(model, texts)))
+    moved = "layer 0 attention states"
+    assert behind[moved].scale < 0.5 * before[moved].scale
+    assert behind["layer 0 active"].scale == pytest.approx(before["layer 0 active"].scale, rel=0.05)
+
+
+def test_what_others_read_is_not_moved(fp32: onnx.ModelProto) -> None:
+    other = onnx.ModelProto()
+    other.CopyFrom(fp32)
+    other.graph.node.append(onnx.helper.make_node("Abs", ["layer 0 attention states"], ["elsewhere"]))
+    assert "layer 0 attention states" not in [one.states for one in find_normed(other)]
 
 
 # Ranges

@@ -64,9 +64,7 @@ class Export(Section):
     """ONNX graphs and serving folders."""
 
     formats: Annotated[tuple[Format, ...], Field(min_length=1)] = ("fp32", "int8")
-    """Which graphs to write; each becomes a serving folder beside the checkpoint. int8: activation scales fixed on
-    training texts; int8_avx2: the same with weights of seven bits, for CPUs without VNNI; int8_dynamic: scales taken
-    from each batch, so that a text's embedding depends on its company."""
+    """A folder each. int8: scales fixed on training texts; _avx2: also 7-bit weights; _dynamic: scales per batch."""
     calibration_texts: Count = 512
     """Training texts on which int8 and int8_avx2 fix their scales."""
     merge_heads: bool = False

@@ -1,6 +1,7 @@
-"""INT8 graphs: what is watched on texts, which integers follow, and how the graph is rewritten."""
+"""INT8 graphs: what texts show of an FP32 graph, and how it is centred and rewritten in integers."""
 
+from export.int8.centre import centre
 from export.int8.observe import observe
 from export.int8.rewrite import quantise
 
-__all__ = ["observe", "quantise"]
+__all__ = ["centre", "observe", "quantise"]

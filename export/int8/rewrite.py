@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
-from onnx import numpy_helper
 
 from core.grid import Grid
 from core.integers import quantise as to_integers
@@ -58,14 +56,14 @@ class _Rewriting:
             elif name in self.behind:
                 self.writer.add("QuickGelu", [node.input[0]], name, {"alpha": 1.0, "domain": CONTRIB})
             elif name in tables:
-                look_up(self.writer, node, self._array(node.input[0]))
+                look_up(self.writer, node, self.writer.array(node.input[0]))
             elif name not in rest:
                 self.writer.nodes.append(node)
         return self.writer.model(self.model.graph.input, self.model.graph.output)
 
     def _product(self, product: Product) -> None:
         """MatMulIntegerToFloat: integers, their scales and the bias in one operator."""
-        states, name, weight = product.states, product.weight, self._array(product.weight)
+        states, name, weight = product.states, product.weight, self.writer.array(product.weight)
         if states not in self.rounded:
             self.rounded[states] = self._round(states)
         integers, scale, zero_point = self.rounded[states]
@@ -73,7 +71,7 @@ class _Rewriting:
         codes = self.writer.constant(f"{name} integers", found.integers.numpy().T)  # (inputs, outputs)
         slope = np.float32(SLOPE if product.output in self.before else 1)
         steps = self.writer.constant(f"{name} steps", found.scales.numpy()[:, 0] * slope)  # (outputs,)
-        bias = np.zeros(weight.shape[1], np.float32) if product.bias is None else self._array(product.bias)
+        bias = np.zeros(weight.shape[1], np.float32) if product.bias is None else self.writer.array(product.bias)
         if states in self.behind and self.observed:
             bias = bias + self.observed.shortfalls[states] @ weight
         inputs, contrib = [integers, codes, scale, steps, zero_point], {"domain": CONTRIB}
@@ -105,6 +103,3 @@ class _Rewriting:
         # The contrib operator equals ONNX' own, which onnxruntime 1.23 lacks in opset 23.
         self.writer.add("QuantizeLinear", [states, step, zero_point], integers, {"domain": CONTRIB})
         return names
-
-    def _array(self, name: str) -> NDArray[np.float32]:
-        return np.array(numpy_helper.to_array(self.writer.constants[name]), np.float32)

@@ -1,0 +1,87 @@
+"""Time our INT8 graph beside the stock export of the same weights, and show where its time goes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core import cli
+from core.errors import UserError
+from core.schema import Experiment
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+LENGTHS = (32, 64, 128)
+PROFILED = 64
+ROUNDS, CALLS = 6, 50
+TARGET = 1.25
+
+
+def work(experiment: Experiment, arguments: argparse.Namespace | None = None) -> int:
+    """Export both, race them, print ratios and profile."""
+    # Imported here so that --help and mistakes in the configuration do not wait for the model libraries.
+    import tempfile
+
+    from core import manifest
+    from core.data import load
+    from core.pretrained import load_encoder
+    from core.tokenizer import TextTokenizer
+    from export import precision, timing
+    from export.graph import to_onnx
+    from export.stock import stock_int8
+
+    source = Path(str(experiment.checkpoint))
+    checkpoint = manifest.read(source)
+    if checkpoint.kind != "torch":
+        raise UserError(f"{source} is already ONNX; give the PyTorch checkpoint that it came from")
+    texts = load(experiment.data, experiment.seed, ("train",)).splits["train"].texts
+    watched = TextTokenizer.open(source, checkpoint.max_length).encode(
+        precision.spread(texts, experiment.export.calibration_texts)
+    )
+    ((_, graph),) = precision.graphs(to_onnx(load_encoder(source)), ("int8",), watched)
+    graphs = {"stock": stock_int8(source), "int8": graph.SerializeToString()}
+    spent = timing.race(graphs, LENGTHS, ROUNDS, CALLS, experiment.seed)
+    for place, tokens in enumerate(LENGTHS):
+        print(_sentence(tokens, spent["stock"][place], spent["int8"][place], experiment.seed))
+    with tempfile.TemporaryDirectory() as folder:
+        profiled = timing.profile(graphs["int8"], PROFILED, CALLS, Path(folder))
+    print(f"int8 at {PROFILED} tokens, by operator (count, milliseconds together):")
+    for operator, (count, milliseconds) in profiled.items():
+        print(f"  {operator:24} {count:4} {milliseconds:8.3f}")
+    return 0
+
+
+def _sentence(tokens: int, stock: NDArray[np.float64], ours: NDArray[np.float64], seed: int) -> str:
+    """stock, ours: (rounds, calls), milliseconds."""
+    import numpy as np
+
+    generator = np.random.default_rng(seed)
+    calls = stock.size
+    drawn = generator.integers(calls, size=(2000, calls))  # both of a drawn turn, since they ran side by side
+    resampled = np.median(stock.ravel()[drawn], axis=1) / np.median(ours.ravel()[drawn], axis=1)
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    ratio = np.median(stock) / np.median(ours)
+    verdict = "reached" if low >= TARGET else "missed" if high < TARGET else "not decided"
+    return (
+        f"{tokens} tokens: stock {np.median(stock):.2f} ms, int8 {np.median(ours):.2f} ms (medians of {calls} calls):"
+        f" {ratio:.3f} times as fast (95 % interval {low:.3f} to {high:.3f}); {TARGET} is {verdict}"
+    )
+
+
+def main() -> None:
+    """The command line."""
+    cli.run(
+        work,
+        module="export.beside",
+        purpose="Time our INT8 graph beside the stock export of the same weights: one process, one thread, one text.",
+        sections=("checkpoint", "export", "data"),
+        needs_checkpoint=True,
+        examples=["python -m export.beside --config configs/threats.yaml checkpoint=artifacts/threats/student"],
+    )
+
+
+if __name__ == "__main__":
+    main()
