@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import TypeVar
 
@@ -83,5 +84,18 @@ def silence() -> Iterator[None]:
 
 def in_own_process(side: Callable[[Task], T], task: Task) -> T:
     """`side(task)` in a fresh interpreter: once asked for, BF16 stays on for all later trainings of a process."""
-    with ProcessPoolExecutor(1, get_context("spawn"), initializer=quiet) as pool:
+    with ProcessPoolExecutor(1, get_context("spawn"), initializer=_begin) as pool:
         return pool.submit(side, task).result()
+
+
+def _begin() -> None:
+    """Says nothing of untrained models, and ends with the process that asked, which may be killed."""
+    quiet()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
