@@ -1,4 +1,4 @@
-"""The spec of an encoder and the layers of an MPNet; parameter names as in transformers."""
+"""The layers of an MPNet; parameter names as in transformers."""
 
 from __future__ import annotations
 
@@ -8,36 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.architectures import Architecture
-
-FIRST_POSITION = 2  # MPNet counts positions from padding_idx + 1, as RoBERTa does
-
-
-@dataclass(frozen=True)
-class EncoderSpec:
-    """Everything needed to rebuild an encoder; sizes in units, most named as in transformers' MPNetConfig."""
-
-    layers: int
-    hidden_size: int
-    attention_heads: int
-    intermediate_size: int
-    vocabulary_size: int = 30527
-    max_positions: int = 514
-    relative_attention_buckets: int = 32
-    layer_norm_eps: float = 1e-5
-    dropout: float = 0.1
-    projection: int | None = None
-    """Width of the sentence embedding when a linear map follows the pooling; None: hidden_size."""
-    architecture: Architecture = "mpnet"
-    """What mixes the tokens; sizes that an architecture has no use for are kept and have no effect."""
-
-    def __post_init__(self) -> None:
-        if self.architecture == "static" and self.layers:
-            raise ValueError(f"a static encoder has no layers, so `layers` is 0 and not {self.layers}")
-
-    @property
-    def embedding_size(self) -> int:
-        return self.projection or self.hidden_size
+from core.spec import FIRST_POSITION, EncoderSpec
 
 
 @dataclass(frozen=True)
@@ -53,9 +24,10 @@ class MultiHead(nn.Module):
     """What every kind of attention here projects with; parameter names as in transformers' MPNet."""
 
     def __init__(self, spec: EncoderSpec) -> None:
+        """spec: of this layer alone, as `EncoderSpec.single` gives it; so in all classes here."""
         super().__init__()
-        self.heads = spec.attention_heads
-        self.head_size = spec.hidden_size // spec.attention_heads
+        self.heads = len(spec.heads_of(1))
+        self.head_size = spec.size_of_head
         width = self.heads * self.head_size
         self.q = nn.Linear(spec.hidden_size, width)
         self.k = nn.Linear(spec.hidden_size, width)
@@ -67,7 +39,7 @@ class MultiHead(nn.Module):
         return Projections(self.q(hidden), self.k(hidden), self.v(hidden))
 
     def _split(self, projected: Tensor, batch: int, tokens: int) -> Tensor:
-        """(batch, tokens, heads * size) -> (batch, heads, tokens, size)"""
+        """(batch, tokens, heads * size) -> (batch, heads, tokens, size)."""
         return projected.view(batch, tokens, self.heads, self.head_size).transpose(1, 2)
 
     def _joined(self, mixed: Tensor, batch: int, tokens: int) -> Tensor:
@@ -77,11 +49,23 @@ class MultiHead(nn.Module):
 
 
 class SelfAttention(MultiHead):
-    """Multi-head attention with MPNet's additive relative-position bias."""
+    """Multi-head attention with MPNet's additive relative-position bias.
+
+    All layers share the bias; where heads were cut off, a layer takes the columns of those that it has left.
+    """
+
+    places: Tensor | None
 
     def __init__(self, spec: EncoderSpec) -> None:
         super().__init__(spec)
         self.dropout = spec.dropout
+        # On the CPU, so that they are real even where `unfilled` builds; no state holds them.
+        left = torch.tensor(spec.heads_of(1), device="cpu") if self.heads < spec.attention_heads else None
+        self.register_buffer("places", left, persistent=False)
+
+    def own(self, bias: Tensor) -> Tensor:
+        """This layer's slice of the shared bias: (batch, shared heads, …) -> (batch, heads, …)."""
+        return bias if self.places is None else bias.index_select(1, self.places)
 
     def _scores(self, query: Tensor, key: Tensor, bias: Tensor) -> Tensor:
         return (query * self.head_size**-0.5) @ key.transpose(-1, -2) + bias
@@ -90,14 +74,14 @@ class SelfAttention(MultiHead):
         """What the softmax over keys is taken of: (batch, heads, tokens, tokens)."""
         batch, tokens, _ = projections.query.shape
         query, key = (self._split(part, batch, tokens) for part in (projections.query, projections.key))
-        return self._scores(query, key, bias)
+        return self._scores(query, key, self.own(bias))
 
     def forward(self, hidden: Tensor, bias: Tensor, projections: Projections | None = None) -> Tensor:
         """projections: those of `hidden`, where the caller already has them."""
         batch, tokens, _ = hidden.shape
         given = projections or self.project(hidden)
         query, key, value = (self._split(part, batch, tokens) for part in (given.query, given.key, given.value))
-        dropout = self.dropout if self.training else 0.0
+        dropout, bias = self.dropout if self.training else 0.0, self.own(bias)
         if torch.jit.is_tracing():  # plain operators: the exporter writes the fused one with shape arithmetic around it
             mixed = torch.softmax(self._scores(query, key, bias), dim=-1) @ value
         elif bias.requires_grad and not bias.is_cuda:
@@ -134,7 +118,7 @@ class FeedForwardOutput(Dense):
     """The second feed-forward matrix with its residual LayerNorm."""
 
     def __init__(self, spec: EncoderSpec) -> None:
-        super().__init__(spec.intermediate_size, spec.hidden_size)
+        super().__init__(spec.intermediate_of(1), spec.hidden_size)
         self.LayerNorm = nn.LayerNorm(spec.hidden_size, eps=spec.layer_norm_eps)
         self.dropout = nn.Dropout(spec.dropout)
 
@@ -148,7 +132,7 @@ class Layer(nn.Module):
     def __init__(self, spec: EncoderSpec) -> None:
         super().__init__()
         self.attention = Attention(spec)
-        self.intermediate = Dense(spec.hidden_size, spec.intermediate_size)
+        self.intermediate = Dense(spec.hidden_size, spec.intermediate_of(1))
         self.output = FeedForwardOutput(spec)
 
     def forward(self, hidden: Tensor, bias: Tensor, projections: Projections | None = None) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.architectures.body import Inside, Transformer, relative_position_buckets
+from core.excerpt import Reading
 from core.layers import FIRST_POSITION, EncoderSpec, Projections
 
 __all__ = [
@@ -34,12 +35,13 @@ class EncoderOutput:
 
 
 class SentenceEncoder(nn.Module):
-    """Token ids to an L2-normalised sentence embedding: layers, masked mean, optional projection."""
+    """Token ids to an L2-normalised sentence embedding: excerpt if any, layers, masked mean, optional projection."""
 
     def __init__(self, spec: EncoderSpec) -> None:
         super().__init__()
         self.spec = spec
         self.transformer = Transformer(spec)
+        self.reading = Reading(spec.excerpt, spec.vocabulary_size) if spec.excerpt else None
         self.projection = nn.Linear(spec.hidden_size, spec.projection, bias=False) if spec.projection else None
 
     @property
@@ -58,6 +60,8 @@ class SentenceEncoder(nn.Module):
 
         projections, scores: layers, from 1, of which `inside` holds queries, keys and values; or these with scores.
         """
+        if self.reading is not None:
+            input_ids, attention_mask = self.reading(input_ids, attention_mask)
         states, inside = self.transformer(input_ids, attention_mask, projections, scores)
         embedding = self.pool(states[-1], attention_mask)
         return EncoderOutput(states[-1], embedding, states if hidden_states else (), inside)

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from core.architectures import ARCHITECTURES, Architecture
+from core.encoder_config import MODEL_TYPES, from_json, to_json
 from core.errors import UserError
 from core.folders import write_json
 from core.model import EncoderSpec, SentenceEncoder, unfilled
@@ -19,40 +19,17 @@ from core.model import EncoderSpec, SentenceEncoder, unfilled
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
 POOLING = "1_Pooling"
 DENSE = "2_Dense"
+TOKEN_WEIGHTS = "reading.token_weights"  # by which excerpts are chosen
 IDENTITY = "torch.nn.modules.linear.Identity"
-MODEL_TYPES: dict[str, Architecture] = {
-    "mpnet" if name == "mpnet" else f"raxe-{name.replace('_', '-')}": name for name in ARCHITECTURES
-}
-OURS = "transformers has no such architecture: core.pretrained.load_encoder alone rebuilds it, or serve the ONNX export"
 
 
 def write_encoder(folder: Path, encoder: SentenceEncoder, max_length: int, tokenizer_folder: Path) -> None:
-    """Writes the encoder as `SentenceTransformer.save_pretrained` would, in the type that its weights have.
-
-    An architecture that transformers has not gets a `model_type` that it refuses, and config.json says why.
-    """
+    """Writes the encoder as `SentenceTransformer.save_pretrained` would, in the type that its weights have."""
     spec = encoder.spec
-    known: dict[str, object] = {"architectures": ["MPNetModel"]} if spec.architecture == "mpnet" else {"note": OURS}
-    config = known | {
-        "model_type": next(kind for kind, name in MODEL_TYPES.items() if name == spec.architecture),
-        "num_hidden_layers": spec.layers,
-        "hidden_size": spec.hidden_size,
-        "num_attention_heads": spec.attention_heads,
-        "intermediate_size": spec.intermediate_size,
-        "vocab_size": spec.vocabulary_size,
-        "max_position_embeddings": spec.max_positions,
-        "relative_attention_num_buckets": spec.relative_attention_buckets,
-        "layer_norm_eps": spec.layer_norm_eps,
-        "hidden_dropout_prob": spec.dropout,
-        "attention_probs_dropout_prob": spec.dropout,
-        "hidden_act": "gelu",
-        "pad_token_id": 1,
-        "bos_token_id": 0,
-        "eos_token_id": 2,
-        "torch_dtype": str(encoder.dtype).removeprefix("torch."),
-    }
-    write_json(folder / "config.json", config)
+    write_json(folder / "config.json", to_json(spec, encoder.dtype))
     weights = {name: value.detach().contiguous() for name, value in encoder.transformer.state_dict().items()}
+    if encoder.reading is not None:
+        weights[TOKEN_WEIGHTS] = encoder.reading.token_weights.contiguous()
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     pooling = {"word_embedding_dimension": spec.hidden_size, "pooling_mode_mean_tokens": True}
     write_json(folder / POOLING / "config.json", pooling)
@@ -93,21 +70,8 @@ def read_spec(folder: Path) -> EncoderSpec:
                 f"{folder} holds a {config.get('model_type')} model; only MPNet encoders are supported"
                 " (for example sentence-transformers/all-mpnet-base-v2), and what this project wrote itself"
             )
-        projection = _projection(folder)
-        return EncoderSpec(
-            layers=config["num_hidden_layers"],
-            hidden_size=config["hidden_size"],
-            attention_heads=config["num_attention_heads"],
-            intermediate_size=config["intermediate_size"],
-            vocabulary_size=config["vocab_size"],
-            max_positions=config["max_position_embeddings"],
-            relative_attention_buckets=config.get("relative_attention_num_buckets", 32),
-            layer_norm_eps=config.get("layer_norm_eps", 1e-12),  # transformers' default for MPNet
-            dropout=config.get("hidden_dropout_prob", 0.1),
-            projection=projection,
-            architecture=MODEL_TYPES[config["model_type"]],
-        )
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+        return from_json(config, _projection(folder))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise UserError(f"{folder / 'config.json'} cannot be read as an MPNet configuration: {error}") from error
 
 
@@ -152,6 +116,8 @@ def load_encoder(folder: Path, dtype: torch.dtype | None = None) -> SentenceEnco
     prefixed = weights(folder / "model.safetensors")
     stored = {name.removeprefix("mpnet."): value for name, value in prefixed.items()}
     expected = encoder.transformer.state_dict()
+    if encoder.reading is not None:
+        expected[TOKEN_WEIGHTS] = encoder.reading.token_weights
     wrong = [
         f"{name} is {tuple(stored[name].shape) if name in stored else 'missing'}, config.json asks {tuple(value.shape)}"
         for name, value in expected.items()
@@ -161,6 +127,9 @@ def load_encoder(folder: Path, dtype: torch.dtype | None = None) -> SentenceEnco
     if wrong or deeper:
         detail = wrong[0] if wrong else f"{deeper[0]} has no place in a model of {spec.layers} layers"
         raise UserError(f"{folder}: the weights have another shape than config.json says: {detail}")
+    if encoder.reading is not None:
+        encoder.reading.load_state_dict({"token_weights": stored[TOKEN_WEIGHTS].to(torch.uint8)}, assign=True)
+        del expected[TOKEN_WEIGHTS]
     encoder.transformer.load_state_dict({name: stored[name] for name in expected}, assign=True)
     if encoder.projection is not None:
         dense = weights(folder / DENSE / "model.safetensors").get("linear.weight")

@@ -5,17 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from core.errors import UserError
-from core.model import SentenceEncoder
-from core.schema.losses import TOKEN_TERMS
+from core.excerpt import Excerpt
+from core.model import EncoderSpec, SentenceEncoder
+from core.schema import student as schema
+from core.schema.losses import TOKEN_TERMS, Losses
 from core.tokenizer import TextTokenizer
-from distill import distributed, layer_search, origins, student, vocabulary, warm_start
+from distill import distributed, layer_search, origins, student, token_weights, vocabulary, warm_start
 from distill.experiment_run import Run
 from distill.layer_maps import layer_plan
 from distill.minilm import minilm_encoder
 from distill.split_targets import refuse_other_tokens
 from distill.teachers import EncoderTeacher, EnsembleTeacher
-from distill.token_states import NO_PLAN, LayerPlan
+from distill.token_states import NO_PLAN, LayerPlan, Layers
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,22 @@ def begin(
     if size := config.vocabulary_size:  # for a checkpoint too
         cut = distributed.by_first(lambda: vocabulary.cut(tokenizer_folder, run.learnt, size, workspace / "vocabulary"))
         tokenizer_folder, encoder = cut.folder, vocabulary.slice_embeddings(encoder, cut.kept_ids)
-    return Begun(encoder, TextTokenizer.open(tokenizer_folder, config.max_length), tokenizer_folder, start)
+    tokenizer = TextTokenizer.open(tokenizer_folder, config.max_length)
+    if config.excerpt and encoder.reading is None:
+        encoder = _reading_excerpts(run, config.excerpt, encoder, tokenizer)
+    return Begun(encoder, tokenizer, tokenizer_folder, start)
+
+
+def _reading_excerpts(
+    run: Run, asked: schema.Excerpt, encoder: SentenceEncoder, tokenizer: TextTokenizer
+) -> SentenceEncoder:
+    """The encoder with token weights learned from the labelled rows."""
+    rows, excerpt = run.corpus.splits["train"], Excerpt(asked.tokens, asked.first)
+
+    def learn() -> NDArray[np.uint8]:
+        return token_weights.learn(tokenizer.encode(rows.texts), rows.labels, encoder.spec.vocabulary_size)
+
+    return token_weights.give(encoder, excerpt, distributed.by_first(learn))
 
 
 def plan(run: Run, source: EncoderTeacher | EnsembleTeacher | None, begun: Begun) -> LayerPlan:
@@ -66,4 +86,23 @@ def plan(run: Run, source: EncoderTeacher | EnsembleTeacher | None, begun: Begun
     found = layer_plan(terms, run.experiment.student, source.encoder.model.spec)
     if found:
         refuse_other_tokens(source.encoder.tokenizer, begun.tokenizer, terms)
+        refuse_cut_heads("student", begun.encoder.spec, found.student, terms)
+        refuse_cut_heads("teacher", source.encoder.model.spec, found.teacher, terms)
     return found
+
+
+def refuse_cut_heads(whose: str, spec: EncoderSpec, layers: Layers, terms: Losses) -> None:
+    """UserError where heads were cut off so that what is left of them cannot be compared."""
+    counts = [len(spec.heads_of(number)) for number in layers.attention]
+    if len({*counts}) > 1:
+        raise UserError(
+            f"losses.attention_kl and losses.attention_mse compare layers of equally many heads, and the {whose}'s have"
+            f" {', '.join(map(str, counts))}: set them to 0, or compare others (losses.layer_map: pairs)"
+        )
+    for number in layers.relations:
+        width = len(spec.heads_of(number)) * spec.size_of_head
+        if width % terms.relation_heads:
+            raise UserError(
+                f"losses.relation_heads {terms.relation_heads} must divide {width}, what is left of the {whose}'s heads"
+                f" in layer {number}: choose another number, or set losses.relations to 0"
+            )

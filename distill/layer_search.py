@@ -7,21 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
-from tqdm import tqdm
 
-from core.encoder import PATIENCE
 from core.errors import UserError
+from core.layer_subsets import batches_by_length, without_each
 from core.model import SentenceEncoder
 from core.schema import Student
-from core.tokenizer import TextTokenizer, pad
+from core.tokenizer import TextTokenizer
 from distill.student import agreement, refuse_other_shape, uniform_layers
 
 TEXTS = 256  # whose similarities are compared
-TOGETHER = 32  # texts in a batch
-
-Batch = tuple[Tensor, Tensor]  # input_ids, attention_mask; (texts, tokens) int64 each
 
 
 @dataclass(frozen=True)
@@ -80,7 +74,7 @@ def eliminate(teacher: SentenceEncoder, ids: Sequence[Sequence[int]], layers: in
 
     ids: of the texts, as `teacher` reads them; layers: how many are to stay, at least 1.
     """
-    batches = list(_batches(ids, next(teacher.parameters()).device))
+    batches, _ = batches_by_length(teacher, ids)
     with torch.inference_mode():
         parts = [teacher(input_ids, mask).sentence_embedding for input_ids, mask in batches]
     whole = torch.cat(parts).float().cpu().numpy()
@@ -90,30 +84,3 @@ def eliminate(teacher: SentenceEncoder, ids: Sequence[Sequence[int]], layers: in
         place = int(np.argmax(np.nan_to_num(scores, nan=-1.0)))  # NaN: all texts became the same
         dropped, kept = kept[place], (*kept[:place], *kept[place + 1 :])
         yield Step(dropped, kept, scores[place])
-
-
-@torch.inference_mode()
-def without_each(teacher: SentenceEncoder, kept: Sequence[int], batches: Sequence[Batch]) -> NDArray[np.float32]:
-    """The texts' embeddings by the `kept` layers without one of them, for each: (kept, texts, dim)."""
-    stack, parts = teacher.transformer.encoder.layer, []
-    for input_ids, mask in tqdm(batches, f"layer search, {len(kept)} layers", delay=PATIENCE, leave=False):
-        bias = teacher.transformer.bias(mask)
-        before = teacher.transformer.embeddings(input_ids)  # (texts, tokens, hidden), ahead of the layer left out
-        embeddings = []
-        for place, layer in enumerate(kept):
-            states = before
-            for later in kept[place + 1 :]:
-                states = stack[later](states, bias)
-            embeddings.append(teacher.pool(states, mask))
-            before = stack[layer](before, bias)
-        parts.append(torch.stack(embeddings))
-    stacked: NDArray[np.float32] = torch.cat(parts, dim=1).float().cpu().numpy()
-    return stacked
-
-
-def _batches(ids: Sequence[Sequence[int]], device: torch.device) -> Iterator[Batch]:
-    """Texts of like length together; their order is of no account, as long as it stays."""
-    ordered = sorted(ids, key=len)
-    for start in range(0, len(ordered), TOGETHER):
-        input_ids, mask = (torch.from_numpy(array).to(device) for array in pad(ordered[start : start + TOGETHER]))
-        yield input_ids, mask

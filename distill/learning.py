@@ -56,7 +56,8 @@ def learn_from(
     hidden = None
     if plan:
         assert isinstance(source, EncoderTeacher)
-        hidden = hidden_cache(source, run.texts, plan, encoder.spec.attention_heads, settings)
+        heads, tokens = encoder.spec.attention_heads, tokenizer.max_length
+        hidden = hidden_cache(source, run.texts, plan, heads, tokens, settings)
     texts = {"train": run.learnt, "validation": run.corpus.splits["validation"].texts}
     return split_targets(texts, cache, raw, imitated, source, plan, hidden)
 

@@ -36,10 +36,10 @@ def sentence_targets(
 def refuse_other_tokens(teacher: TextTokenizer, student: TextTokenizer, config: Losses) -> None:
     """Raises UserError where student and teacher do not see the same tokens, which token-level terms compare."""
     name = next(name for name in TOKEN_TERMS if name in config.terms())
-    if teacher.max_length != student.max_length:  # a given teacher's own, whatever teacher.max_length says
+    if teacher.max_length < student.max_length:  # a given teacher's own, whatever teacher.max_length says
         raise UserError(
             f"losses.{name} compares token by token, but the teacher was made for {teacher.max_length} tokens and"
-            f" student.max_length is {student.max_length}: make them equal"
+            f" student.max_length is {student.max_length}: lower it to {teacher.max_length}, or take another teacher"
         )
     if teacher.hash() != student.hash():
         raise UserError(
@@ -49,7 +49,12 @@ def refuse_other_tokens(teacher: TextTokenizer, student: TextTokenizer, config: 
 
 
 def hidden_cache(
-    source: EncoderTeacher, texts: Sequence[str], plan: LayerPlan, student_heads: int, settings: Targets
+    source: EncoderTeacher,
+    texts: Sequence[str],
+    plan: LayerPlan,
+    student_heads: int,
+    student_tokens: int,
+    settings: Targets,
 ) -> TargetCache | None:
     """Cached hidden states when these alone are asked for and fit the stated budget; None: the teacher runs live.
 
@@ -61,6 +66,10 @@ def hidden_cache(
             print(f"attention maps: averaged over the teacher's {heads} and the student's {student_heads} heads")
     if plan.teacher.attention or plan.teacher.relations:
         print("relations and attention maps are not cached: the teacher runs live in every step that needs them")
+        return None
+    made_for = source.encoder.tokenizer.max_length
+    if made_for != student_tokens:
+        print(f"the teacher was made for {made_for} tokens, the student reads {student_tokens}: it runs live on these")
         return None
     needed = hidden_megabytes(source, texts, plan.teacher.hidden)
     if needed > settings.disk_budget_mb:

@@ -54,6 +54,10 @@ def initial(config: Student, teacher: SentenceEncoder, embedding_size: int | Non
         dropout=config.dropout,
         projection=projection,
         architecture=config.architecture,
+        head_size=None,
+        layer_heads=None,
+        layer_intermediate_sizes=None,
+        excerpt=None,
     )
     match config.init:
         case "minilm":
@@ -87,6 +91,10 @@ def _with_embeddings(source: SentenceEncoder, spec: EncoderSpec) -> SentenceEnco
 
 def refuse_other_shape(config: Student, teacher: EncoderSpec) -> None:
     """Raises UserError where the teacher's layers have no place in the student."""
+    if teacher.is_cut:
+        raise UserError(
+            "student.init=teacher copies whole layers, and this teacher's were pruned: use student.init=checkpoint"
+        )
     unlike = [name for name in COPIED if getattr(config, name) != getattr(teacher, name)]
     if unlike:
         wanted = " ".join(f"student.{name}={getattr(teacher, name)}" for name in unlike)

@@ -21,7 +21,11 @@ from core.tokenizer import TextTokenizer
 from distill.tokenizer_files import TokenizerFiles
 
 TOGETHER = 1024  # texts
-PER_TOKEN = ("transformer.embeddings.word_embeddings.weight", "transformer.embeddings.token_weights")
+PER_TOKEN = (
+    "transformer.embeddings.word_embeddings.weight",
+    "transformer.embeddings.token_weights",
+    "reading.token_weights",
+)
 
 
 @dataclass(frozen=True)

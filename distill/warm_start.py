@@ -9,6 +9,7 @@ import torch
 
 from core import checkpoint, manifest
 from core.errors import UserError
+from core.excerpt import Excerpt
 from core.model import SentenceEncoder, build
 from core.pretrained import load_encoder, read_spec
 from core.rows import Taxonomy
@@ -43,6 +44,12 @@ def verify(config: Student) -> Path:
     if config.max_length > spec.max_positions - 2:
         raise UserError(
             f"student.max_length {config.max_length} is more than the {spec.max_positions - 2} positions of {folder}"
+        )
+    asked = config.excerpt and Excerpt(config.excerpt.tokens, config.excerpt.first)
+    if spec.excerpt and spec.excerpt != asked:
+        raise UserError(
+            f"{folder} reads excerpts of {spec.excerpt.tokens} tokens, the first {spec.excerpt.first} among them: write"
+            f" student.excerpt.tokens={spec.excerpt.tokens} student.excerpt.first={spec.excerpt.first}"
         )
     if spec.projection and not config.projection:
         raise UserError(f"{folder} has a projection to {spec.projection} dimensions: write student.projection=true")

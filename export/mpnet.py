@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from core.layers import FIRST_POSITION, Layer, SelfAttention
-from core.model import SentenceEncoder
+from core.model import EncoderSpec, SentenceEncoder
 from export import ends
-from export.relative_bias import add_bias
+from export.reading import shorten
+from export.relative_bias import add_bias, take_heads
 from export.writer import Writer
 
 
@@ -23,11 +24,16 @@ def write(encoder: SentenceEncoder) -> onnx.ModelProto:
     """
     writer, body = Writer(), encoder.transformer
     real = ends.cut(writer)
+    if encoder.reading is not None:
+        real = shorten(writer, real, encoder.reading)
     states = _embed(writer, encoder, real)
-    bias = add_bias(writer, real, _by_distance(encoder))
+    used = _used(encoder.spec)
+    bias = add_bias(writer, real, _by_distance(encoder)[used])
     for number, layer in enumerate(body.encoder.layer):
         assert isinstance(layer, Layer)
-        states = _layer(writer, layer, states, bias, f"layer {number}")
+        heads = [used.index(head) for head in encoder.spec.heads_of(number + 1)]
+        own = take_heads(writer, bias, heads, len(used), f"layer {number} bias")
+        states = _layer(writer, layer, states, own, f"layer {number}")
     pooled = ends.pool(writer, states, real)
     if encoder.projection is not None:
         pooled = _linear(writer, pooled, encoder.projection, "projection")
@@ -46,6 +52,11 @@ def _embed(writer: Writer, encoder: SentenceEncoder, real: ends.Cut) -> str:
     zero = writer.integers(0)
     positions = writer.add("Slice", [writer.constant("places", places), zero, real.longest, zero], "positions")
     return _normed(writer, words, positions, embeddings.LayerNorm, "embeddings")
+
+
+def _used(spec: EncoderSpec) -> list[int]:
+    """The heads, rising, that at least one layer has left, by their column of the shared bias."""
+    return sorted({head for number in range(1, spec.layers + 1) for head in spec.heads_of(number)})
 
 
 def _by_distance(encoder: SentenceEncoder) -> NDArray[np.float32]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -39,6 +41,16 @@ def add_bias(writer: Writer, real: Cut, by_distance: NDArray[np.float32]) -> str
     moved = writer.add("Reshape", [used, rows], "moved rows")  # (heads, n, 2n - 1)
     relative = writer.add("Slice", [moved, zero, longest, two], "relative bias")  # (heads, n, n)
     return writer.add("Add", [relative, _padding(writer, real)], "bias")
+
+
+def take_heads(writer: Writer, bias: str, heads: Sequence[int], there: int, name: str) -> str:
+    """A layer's slice of the bias of all heads: (batch, there, longest, longest) -> (batch, heads, longest, longest).
+
+    Whole planes are copied, which is far less work than laying out a bias for each layer.
+    """
+    if len(heads) == there:
+        return bias
+    return writer.add("Gather", [bias, writer.integers(*heads)], name, {"axis": 1})
 
 
 def _padding(writer: Writer, real: Cut) -> str:

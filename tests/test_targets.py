@@ -250,13 +250,20 @@ def test_the_live_teacher_gives_what_is_asked_for_and_no_gradient(teacher: Teach
 
 
 @pytest.mark.parametrize(
-    ("layers", "student_heads", "budget", "said"),
+    ("layers", "student_heads", "tokens", "budget", "said"),
     [
-        (Layers(hidden=(1,), relations=(2,)), 4, 100.0, ["relations and attention maps are not cached"]),
-        (Layers(attention=(1,)), 4, 100.0, ["relations and attention maps are not cached"]),
-        (Layers(attention=(1,)), 2, 0.0, ["averaged over the teacher's 4 and the student's 2 heads", "are not cached"]),
-        (Layers(hidden=(1,)), 2, 0.0, ["hidden states would take"]),
-        (Layers(hidden=(1,)), 2, 100.0, []),
+        (Layers(hidden=(1,), relations=(2,)), 4, 12, 100.0, ["relations and attention maps are not cached"]),
+        (Layers(attention=(1,)), 4, 12, 100.0, ["relations and attention maps are not cached"]),
+        (
+            Layers(attention=(1,)),
+            2,
+            12,
+            0.0,
+            ["averaged over the teacher's 4 and the student's 2 heads", "are not cached"],
+        ),
+        (Layers(hidden=(1,)), 2, 12, 0.0, ["hidden states would take"]),
+        (Layers(hidden=(1,)), 2, 12, 100.0, []),
+        (Layers(hidden=(1,)), 2, 9, 100.0, ["made for 12 tokens, the student reads 9"]),
     ],
 )
 def test_only_hidden_states_are_cached_and_what_is_not_is_said_once(
@@ -265,11 +272,12 @@ def test_only_hidden_states_are_cached_and_what_is_not_is_said_once(
     capsys: pytest.CaptureFixture[str],
     layers: Layers,
     student_heads: int,
+    tokens: int,
     budget: float,
     said: list[str],
 ) -> None:
     settings = Targets(cache_dir=tmp_path, disk_budget_mb=budget)
-    cache = hidden_cache(teacher, TEXTS, LayerPlan(layers, layers), student_heads, settings)
+    cache = hidden_cache(teacher, TEXTS, LayerPlan(layers, layers), student_heads, tokens, settings)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(said)
     assert all(part in line for part, line in zip(said, lines, strict=True))
@@ -282,9 +290,10 @@ def test_token_by_token_means_the_same_tokens(teacher: Teacher, tokenizer_folder
     same = TextTokenizer.open(tokenizer_folder, 12)
     refuse_other_tokens(teacher.encoder.tokenizer, same, config)
     with pytest.raises(
-        UserError, match=r"losses\.relations compares .* made for 12 tokens and student\.max_length is 9"
+        UserError, match=r"losses\.relations compares .* made for 12 tokens and student\.max_length is 15"
     ):
-        refuse_other_tokens(teacher.encoder.tokenizer, TextTokenizer.open(tokenizer_folder, 9), config)
+        refuse_other_tokens(teacher.encoder.tokenizer, TextTokenizer.open(tokenizer_folder, 15), config)
+    refuse_other_tokens(teacher.encoder.tokenizer, TextTokenizer.open(tokenizer_folder, 9), config)
     text = (tokenizer_folder / "tokenizer.json").read_text(encoding="utf-8")
     (tmp_path / "tokenizer.json").write_text(
         text.replace('"lowercase":true', '"lowercase":false').replace('"lowercase": true', '"lowercase": false'),

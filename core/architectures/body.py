@@ -43,11 +43,12 @@ def relative_position_buckets(reach: int, buckets: int, max_distance: int = 128)
 
 def _layer(spec: EncoderSpec, number: int) -> Layer | MixingLayer:
     """Layer `number`, from 1."""
+    own = spec.single(number)
     if spec.architecture == "linear_attention":
-        return MixingLayer(spec, LinearAttention(spec))
+        return MixingLayer(own, LinearAttention(own))
     if number in attending(spec.architecture, spec.layers):
-        return Layer(spec)
-    return MixingLayer(spec, SeparableConvolution(spec))
+        return Layer(own)
+    return MixingLayer(own, SeparableConvolution(own))
 
 
 class LayerStack(nn.Module):

@@ -18,7 +18,7 @@ class MixingLayer(nn.Module):
         self.mixer = mixer
         self.LayerNorm = nn.LayerNorm(spec.hidden_size, eps=spec.layer_norm_eps)
         self.dropout = nn.Dropout(spec.dropout)
-        self.intermediate = Dense(spec.hidden_size, spec.intermediate_size)
+        self.intermediate = Dense(spec.hidden_size, spec.intermediate_of(1))
         self.output = FeedForwardOutput(spec)
 
     def forward(self, hidden: Tensor, attention_mask: Tensor, projections: Projections | None = None) -> Tensor:

@@ -19,6 +19,21 @@ TeacherLayers = Annotated[
 ]
 
 
+class Excerpt(Section):
+    """A long text's first tokens and the stretch that weighs most, by weights learned from the labelled texts."""
+
+    tokens: Annotated[int, Field(ge=8, le=512)] = 64
+    """Tokens that the layers read at most; `max_length` is how far the choice looks."""
+    first: Count = 16
+    """How many of them are the text's first."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Excerpt:
+        if self.first > self.tokens - 2:
+            raise ValueError(f"`first` {self.first} leaves no room in {self.tokens} tokens: at most {self.tokens - 2}")
+        return self
+
+
 class Student(Section):
     """The small encoder that is served."""
 
@@ -46,6 +61,8 @@ class Student(Section):
     """Dropout in training; above 0 a step on a CPU takes half as long again."""
     max_length: Annotated[int, Field(ge=8, le=512)] = 128
     """Tokens of a text that the student sees; stored with the checkpoint and served."""
+    excerpt: Excerpt | None = None
+    """What the layers read of texts with more tokens; null: all `max_length` tokens."""
     sparsity: Sparsity | None = None
     """Zeros in the layers' matrices, set or kept while it is trained; null: none."""
     fake_quantisation: FakeQuantisation | None = None
@@ -68,6 +85,13 @@ class Student(Section):
             raise ValueError("`teacher_layers` has no effect without `init: teacher`")
         if isinstance(self.teacher_layers, tuple) and len(self.teacher_layers) != self.layers:
             raise ValueError(f"`teacher_layers` names {len(self.teacher_layers)} layers, `layers` says {self.layers}")
+        if self.excerpt and self.excerpt.tokens >= self.max_length:
+            raise ValueError(
+                f"`excerpt.tokens` {self.excerpt.tokens} leaves nothing to choose from `max_length` {self.max_length}:"
+                " let max_length be larger, up to 512"
+            )
+        if self.excerpt and self.architecture != "mpnet":
+            raise ValueError(f"`excerpt` needs `architecture: mpnet`, not {self.architecture}")
         return self
 
     @model_validator(mode="after")

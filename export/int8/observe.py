@@ -36,14 +36,15 @@ def observe(model: onnx.ModelProto, texts: Sequence[Sequence[int]]) -> Observed:
     histograms = {name: Histogram() for name in entering}
     pooled: set[str] = set()
     sums: dict[str, NDArray[np.float64] | float] = {one.output: 0.0 for one in activations}
+    tokens = 0
     for values in watch(model, names, texts):
         pooled |= {name for name in entering if values[name].ndim == 2}
         for name in entering:
             histograms[name].add(values[name])
+        tokens += next((values[one.given].shape[1] for one in activations), 0)  # a long text may be read in part
         for one in activations:
             short = values[one.output] - approximation(values[one.given])  # (1, tokens, channels)
             sums[one.output] = sums[one.output] + short.sum((0, 1), dtype=np.float64)
-    tokens = sum(map(len, texts))
     return Observed(
         {name: best_scale(histogram) for name, histogram in histograms.items() if name not in pooled},
         frozenset(pooled),
