@@ -16,11 +16,12 @@ import pytest
 import torch
 from rich.console import Console
 
-from benchmarks import caching, memory, memory_page, page, rounds, subjects, training
+from benchmarks import ablation, ablation_page, caching, memory, memory_page, page, rounds, subjects, training
 from benchmarks.training_sides import ours, theirs
 from benchmarks.training_task import Task, clocked, in_own_process
 from benchmarks.watching import Watched
 from core.config import load
+from core.data import load as load_data
 from core.errors import UserError
 from core.model import SentenceEncoder
 from core.pretrained import load_encoder, write_encoder
@@ -28,7 +29,7 @@ from core.schema import Experiment
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted((ROOT / "benchmarks").glob("*.py"))
-COMMANDS = ("training", "caching", "memory")
+COMMANDS = ("training", "caching", "memory", "ablation")
 TINY = """
 name: tiny
 output: {folder}/out
@@ -302,3 +303,29 @@ def test_watching_sees_the_largest_process_and_all_of_them_together() -> None:
     assert 0.15 < found.largest_process_gb < 0.28
     assert 0.30 < found.together_gb < 0.45
     assert found.seconds > 2
+
+
+def test_every_row_of_the_ablation_is_a_configuration_of_its_own(experiment: Experiment, config: Path) -> None:
+    folders = set()
+    for name in ablation.ROWS:
+        changed = ablation.overrides(
+            name, experiment, experiment.data.train[0].path if name == ablation.MINED else None
+        )
+        row = load(config, changed)
+        folders.add(row.output)
+        assert row.losses.terms().keys() == ablation.ROWS[name].keys()
+        assert (row.heads.kind == "logistic") == row.losses.terms().keys().isdisjoint(("task", "logits_kd"))
+        assert len(row.data.train) == len(experiment.data.train) + (name == ablation.MINED)
+    assert len(folders) == len(ablation.ROWS)
+
+
+def test_the_ablation_counts_gains_over_plain_on_the_same_resamples(experiment: Experiment) -> None:
+    rows = load_data(experiment.data, experiment.seed).splits["validation"]
+    labels = rows.labels
+    right, half = labels == 1, (labels == 1) & (np.arange(len(labels)) % 4 > 1)
+    plain, better = ablation_page.judge({"plain": half, "embedding only": right}, "plain", rows, seed=13)
+    assert (plain.gain, plain.gain_interval) == (0.0, (0.0, 0.0))
+    assert better.f1 == 1.0
+    assert better.gain == pytest.approx(1 - plain.f1)
+    assert 0 <= better.gain_interval[0] < better.gain < better.gain_interval[1]
+    assert "| embedding only | 1.000 (1.000–1.000) | 0.0000 |" in ablation_page.markdown([plain, better])
