@@ -1,0 +1,159 @@
+"""Recovery: distill.train's stages from a pruned checkpoint with its unpruned parent as teacher; the zeros stay."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from core import manifest
+from core.config import load
+from core.data import Corpus
+from core.errors import UserError
+from core.model import EncoderSpec, SentenceEncoder
+from core.pretrained import load_encoder, read_spec
+from core.rows import Taxonomy
+from core.schema import Experiment, Losses
+from distill import fit
+from distill.beginning import refuse_cut_heads
+from distill.callbacks import StopOnInterrupt
+from distill.experiment_run import Run
+from distill.stages import make_student, make_teacher
+from distill.token_states import Layers
+from prune import run as pruning
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing catches it."""
+
+
+@pytest.fixture(scope="module")
+def pruned(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path, data: dict[str, list[str]]) -> Path:
+    """Unlike heads and neurons in the two layers, and zeros."""
+    output = tmp_path_factory.mktemp("pruned")
+    asked = {
+        "heads": {"remove": 1, "spread": "global"},
+        "neurons": {"ratio": 0.3, "spread": "global", "multiple_of": 1},
+        "weights": {"ratio": 0.6},
+    }
+    given = {"name": "p", "output": str(output), "data": data, "checkpoint": str(tiny_checkpoint), "pruning": asked}
+    experiment = Experiment.model_validate(given | {"heads": {"max_false_positive_rate": 0.5}})
+    assert pruning.work(experiment) == 0
+    return output / "pruned"
+
+
+def recovery(pruned: Path, parent: Path, data: dict[str, list[str]], output: Path, **changed: Any) -> Experiment:
+    """The configuration as prune.run names it."""
+    spec = read_spec(pruned)
+    training = {
+        "num_train_epochs": 1, "per_device_train_batch_size": 8, "learning_rate": 1.0e-3, "precision": "fp32",
+        "metric_for_best_model": "eval_loss", "logging_steps": 1,
+    }  # fmt: skip
+    shape = {name: getattr(spec, name) for name in ("layers", "hidden_size", "attention_heads", "intermediate_size")}
+    student = {"init": "checkpoint", "name_or_path": str(pruned), "projection": False, "max_length": 128, **shape}
+    teacher = {"origin": "pretrained", "name_or_path": str(parent), "training": None}
+    given = {"name": "r", "output": str(output), "data": data, "heads": {"max_false_positive_rate": 0.5}}
+    given |= {"teacher": teacher, "student": {**student, "training": training, **changed}}
+    return Experiment.model_validate(given | {"targets": {"cache_dir": str(output / "cache")}})
+
+
+def train(experiment: Experiment, corpus: Corpus, resume: bool = False) -> Path:
+    provenance = {"seed": experiment.seed, "fingerprints": corpus.fingerprints}
+    run = Run(experiment, corpus, Taxonomy.of(corpus.splits["train"]), provenance, resume)
+    return make_student(run, make_teacher(run))
+
+
+def zeros(encoder: SentenceEncoder) -> dict[str, torch.Tensor]:
+    matrices = {name: value for name, value in encoder.state_dict().items() if "encoder.layer" in name}
+    return {name: value == 0 for name, value in matrices.items() if value.dim() == 2}
+
+
+@pytest.mark.parametrize("killed_in", [None, 4])
+def test_zeros_survive_training_saving_killing_and_resuming(
+    pruned: Path,
+    tiny_checkpoint: Path,
+    tiny_corpus: Corpus,
+    data: dict[str, list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    killed_in: int | None,
+) -> None:
+    class Doomed(StopOnInterrupt):
+        def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: object) -> None:
+            if state.global_step + 1 == killed_in:
+                raise Killed
+
+    experiment = recovery(pruned, tiny_checkpoint, data, tmp_path, sparsity={"method": "keep"})
+    if killed_in:
+        with monkeypatch.context() as patched:
+            patched.setattr(fit, "StopOnInterrupt", Doomed)
+            with pytest.raises(Killed):
+                train(experiment, tiny_corpus)
+    made = train(experiment, tiny_corpus, resume=bool(killed_in))
+    before, after = load_encoder(pruned), load_encoder(made)
+    assert after.spec == replace(before.spec, dropout=0.0)
+    assert before.spec.is_cut
+    held = zeros(before)
+    assert sum(int(part.sum()) for part in held.values()) > 0.59 * sum(part.numel() for part in held.values())
+    for name, part in zeros(after).items():
+        assert torch.equal(part, held[name]), name
+    assert any(not torch.equal(after.state_dict()[name], before.state_dict()[name]) for name in held)
+    fields, parent = manifest.read(made).fields, manifest.read(tiny_checkpoint)
+    assert fields["parent"] == {"name": "tiny", "digest": parent.digest}
+    assert fields["started_from"] == {"name": "pruned", "digest": manifest.read(pruned).digest}
+
+
+def test_without_being_told_to_keep_them_the_zeros_go(
+    pruned: Path, tiny_checkpoint: Path, tiny_corpus: Corpus, data: dict[str, list[str]], tmp_path: Path
+) -> None:
+    made = train(recovery(pruned, tiny_checkpoint, data, tmp_path), tiny_corpus)
+    left = zeros(load_encoder(made))
+    assert sum(int(part.sum()) for part in left.values()) < 0.01 * sum(part.numel() for part in left.values())
+
+
+def test_zeros_that_grow_in_training_reach_cut_layers(
+    pruned: Path, tiny_checkpoint: Path, tiny_corpus: Corpus, data: dict[str, list[str]], tmp_path: Path
+) -> None:
+    """Soft movement on a structurally pruned student: what configs/option_b.yaml does."""
+    asked = {"method": "soft_movement", "final_sparsity": 0.9, "score_penalty": 50.0}
+    made = train(recovery(pruned, tiny_checkpoint, data, tmp_path, sparsity=asked), tiny_corpus)
+    found = zeros(load_encoder(made))
+    share = sum(int(part.sum()) for part in found.values()) / sum(part.numel() for part in found.values())
+    assert share == pytest.approx(0.9, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["option_b", "option_b_grown", "trimmed_64"])
+def test_the_shipped_configurations_prune_and_recover(name: str) -> None:
+    """That they say the same shape to both commands."""
+    experiment = load(ROOT / "configs" / f"{name}.yaml", ["data.train=[README.md]", "data.validation=[README.md]",
+                      "data.test=[]", "data.extra={}", "data.unlabelled=[]"])  # fmt: skip
+    student, asked = experiment.student, experiment.pruning
+    assert student.init == "checkpoint"
+    assert student.name_or_path == experiment.output / asked.name
+    assert experiment.teacher.training is None
+    assert experiment.needs_teacher
+    assert asked.heads.remove > 0
+
+
+@pytest.mark.parametrize(
+    ("layers", "terms", "said"),
+    [
+        (Layers(attention=(1, 2)), {}, r"the student's have 3, 2: set them to 0"),
+        (
+            Layers(relations=(2,)),
+            {},
+            r"relation_heads 48 must divide 16, what is left of the student",
+        ),
+        (Layers(attention=(1,), hidden=(1, 2), relations=(2,)), {"relation_heads": 16}, None),
+    ],
+)
+def test_what_is_left_of_the_heads_must_compare(layers: Layers, terms: dict[str, int], said: str | None) -> None:
+    spec = EncoderSpec(2, 32, 4, 64, layer_heads=((0, 1, 3), (1, 2)))
+    with pytest.raises(UserError, match=said) if said else nullcontext():
+        refuse_cut_heads("student", spec, layers, Losses(**terms))  # type: ignore[arg-type]
