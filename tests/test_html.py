@@ -34,7 +34,7 @@ HOSTILE = (
     r"$\frac{1}{0}$ {{ 7 * 7 }} {% raw %}",
     "\u202egnirts\u202c \u0627\u0644\u0633\u0644\u0627\u0645 \x00\x1b[31m\u200b\U000e0041",
 )
-VOID = {"meta", "link", "br", "img", "use", "path", "rect", "circle", "line", "image"}
+VOID = {"meta", "link", "br", "img", "use", "path", "rect", "circle", "line", "image", "input"}
 Page = tuple[Report, Kept]
 
 
