@@ -20,9 +20,12 @@ from core.heads import Head, LinearHead, OperatingPoint, Origin
 from core.model import SentenceEncoder
 from core.pretrained import weights, write_encoder
 from core.rows import Taxonomy
+from core.tokenizer import TextTokenizer
 
 RAW_HEADS = "heads.safetensors"  # before operating point and calibration, linear ones: what training goes on from
 TAXONOMY = "taxonomy.json"
+HUB_TOKENIZER = "sentence-transformers/all-mpnet-base-v2"
+HUB_RULES = "8107c809d782bf1738e22664d345c5dcf5a96b677cb24c3aa1e82f9d92089eb6"  # `TextTokenizer.hash` of that one
 AnyHead = TypeVar("AnyHead", bound=Head, covariant=True)
 
 
@@ -58,10 +61,16 @@ def write_classifier(folder: Path, classifier: Classifier[Head], max_length: int
     write_json(folder / "label_encoders.json", encoders)
     write_json(folder / TAXONOMY, taxonomy.to_json())
     metadata = {"embedding_dim": classifier.heads["binary"].dimension, "max_length": max_length, "version": "0.1.0"}
-    write_json(
-        folder / "model_metadata.json", metadata | {"embedding_model": "sentence-transformers/all-mpnet-base-v2"}
-    )
+    write_json(folder / "model_metadata.json", metadata | {"embedding_model": tokenizer_name(folder)})
     triggers.save(folder, classifier.triggers)
+
+
+def tokenizer_name(folder: Path) -> str:
+    """By which name consumers know the folder's tokenizer: the hub's where it is that one, else what no hub holds."""
+    if not (folder / "tokenizer.json").is_file():
+        return HUB_TOKENIZER
+    tokenizer = TextTokenizer.open(folder, 512)
+    return HUB_TOKENIZER if tokenizer.hash() == HUB_RULES else f"own vocabulary of {tokenizer.size} tokens"
 
 
 def _raw(classifier: Classifier[Head]) -> dict[str, torch.Tensor]:

@@ -102,7 +102,7 @@ def remove(model: nn.Module) -> None:
 
 def _rounding(weight: Tensor, settings: FakeQuantisation, bits: Literal[4, 8], product: bool) -> FakeQuantised:
     """product: whether the weight meets activations in an INT8 product, and is not looked up."""
-    multiples, reduced = settings.whole_multiples and product, settings.reduce_range and product
+    multiples, reduced = settings.whole_multiples and bits == 4, settings.reduce_range and product
     grid = Grid(bits, settings.block_size, multiples, reduced)
     return FakeQuantised(weight, grid, "smallest" if bits == 8 else settings.step)
 

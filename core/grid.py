@@ -70,10 +70,10 @@ def blocked(weight: Tensor, grid: Grid) -> Tensor:
 
 def smallest_steps(blocks: Tensor, grid: Grid) -> Steps:
     """The smallest steps that clip nothing: the largest weight is the largest integer."""
-    steps = _usable(blocks.abs().amax(-1) / grid.largest)  # (rows, blocks)
+    steps = usable(blocks.abs().amax(-1) / grid.largest)  # (rows, blocks)
     if not grid.whole_multiples:
         return Steps(steps)
-    scales = _usable(steps.amax(1, keepdim=True) / grid.most)
+    scales = usable(steps.amax(1, keepdim=True) / grid.most)
     # A step that is a whole multiple but for rounding is that multiple, and not the next one.
     return Steps(scales, (steps / scales * (1 - 1e-6)).ceil().clamp(1, grid.most))
 
@@ -102,7 +102,7 @@ def value(integers: Tensor, steps: Steps) -> Tensor:
     return whole * steps.scales[:, :, None]
 
 
-def _usable(steps: Tensor) -> Tensor:
+def usable(steps: Tensor) -> Tensor:
     """1 where a step would vanish: all weights are zero, or nearly."""
     return torch.where(steps < torch.finfo(torch.float32).tiny, 1.0, steps)
 

@@ -2,31 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import onnx
 
-from core.schema.serving import Format
-from export import int8
+from core.schema.serving import Format, FourBits
+from export import half, int4, int8
+from export.int4 import nbits
+from export.int8.trained import Stored
 
 
 def graphs(
-    fp32: onnx.ModelProto, formats: Sequence[Format], texts: Sequence[Sequence[int]]
+    fp32: onnx.ModelProto,
+    formats: Sequence[Format],
+    texts: Sequence[Sequence[int]],
+    four_bits: FourBits | None = None,
+    trained: Mapping[str, Stored] | None = None,
 ) -> Iterator[tuple[Format, onnx.ModelProto]]:
-    """Each format with its graph; texts: ids of training texts, on which fixed scales are measured."""
-    fixed = {"int8", "int8_avx2"} & set(formats)
-    centred = int8.centre(fp32, texts) if fixed else fp32
+    """Each format with its graph.
+
+    texts: ids of training texts, on which fixed scales are measured; trained: `activation_scales` of the checkpoint's
+    manifest, where a training fixed them.
+    """
+    fixed = {"int8", "int8_avx2", "int4"} & set(formats)
+    centred = int8.centre(fp32, texts) if fixed and not trained else fp32
     observed = int8.observe(centred, texts) if fixed else None
+    if observed and trained:
+        observed = int8.as_trained(fp32, observed, trained)
     for chosen in formats:
         match chosen:
             case "fp32":
                 yield chosen, fp32
+            case "fp16":
+                yield chosen, half.to_half(fp32)
             case "int8":
                 yield chosen, int8.quantise(centred, observed)
             case "int8_avx2":
                 yield chosen, int8.quantise(centred, observed, reduce_range=True)
             case "int8_dynamic":
                 yield chosen, int8.quantise(fp32)
+            case "int4":
+                assert observed is not None
+                yield chosen, int4.quantise(centred, observed, texts, four_bits or FourBits())
+            case "int4_nbits_rtn":
+                yield chosen, nbits.quantise(fp32, "rtn", texts)
+            case "int4_nbits_hqq":
+                yield chosen, nbits.quantise(fp32, "hqq", texts)
+            case "int4_nbits_gptq":
+                yield chosen, nbits.quantise(fp32, "gptq", texts)
 
 
 def spread(texts: Sequence[str], count: int) -> Sequence[str]:

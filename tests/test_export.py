@@ -228,7 +228,7 @@ def test_the_manifest_says_what_registries_ask_for(folder: Path, source: Path) -
     assert all((folder / name).is_file() for name in fields["onnx_files"])
     assert fields["tokenizer"]["type"] == "MPNetTokenizer"
     assert fields["tokenizer"]["name"] == "sentence-transformers/all-mpnet-base-v2"
-    assert fields["tokenizer"]["config"] == {"max_length": MAX_LENGTH}
+    assert fields["tokenizer"]["config"] == {"type": "MPNetTokenizer", "max_length": MAX_LENGTH}
     parent = manifest.read(source)
     assert fields["parent"] == {"name": "small", "digest": parent.digest}
     assert fields["operating_point"] == parent.fields["operating_point"]

@@ -57,18 +57,40 @@ class Parity(Section):
     """Share of the texts whose decision may differ."""
 
 
-Format = Literal["fp32", "int8", "int8_avx2", "int8_dynamic"]
+class FourBits(Section):
+    """How weights come to four bits."""
+
+    rounding: Literal["nearest", "searched", "compensated"] = "compensated"
+    """To the nearest integer; with steps of least error on the calibration texts; or also each error made good by the
+    weights that follow (GPTQ). What `student.fake_quantisation` trained in four bits keeps its integers in all three.
+    """
+    block_size: Annotated[int, Field(ge=8)] | None = 64
+    """Inputs of a product, or places of a token's vector, with a step of their own, a whole multiple (1 to 15) of the
+    one scale that an INT8 product knows; null: one step for all of them."""
+
+
+Format = Literal[
+    "fp32", "fp16", "int8", "int8_avx2", "int8_dynamic", "int4", "int4_nbits_rtn", "int4_nbits_hqq", "int4_nbits_gptq"
+]
+Layout = Literal["raxe-folder", "raxe-bundle", "raxe-0.15", "sentence-transformers"]
 
 
 class Export(Section):
     """ONNX graphs and serving folders."""
 
     formats: Annotated[tuple[Format, ...], Field(min_length=1)] = ("fp32", "int8")
-    """A folder each. int8: scales fixed on training texts; _avx2: also 7-bit weights; _dynamic: scales per batch."""
+    """A folder each. int8: scales fixed on training texts; _avx2: also 7-bit weights; _dynamic: scales per batch;
+    int4: runs as int8; int4_nbits_…: onnxruntime's own four bits (MatMulNBits), for comparison."""
+    layouts: Annotated[tuple[Layout, ...], Field(min_length=1)] = ("raxe-folder",)
+    """A folder for each of these and each format, but one sentence-transformers folder for all formats."""
+    bundle_tokenizer: str | None = None
+    """Hub name or folder from which a raxe-bundle's consumer loads the tokenizer; null: the folder that is written."""
     calibration_texts: Count = 512
-    """Training texts on which int8 and int8_avx2 fix their scales."""
+    """Training texts on which int8, int8_avx2 and int4 fix their scales, and int4 measures what its errors do."""
     merge_heads: bool = False
     """Also write encoder and heads as one graph from ids to all scores, `scores.onnx`."""
+    int4: FourBits = FourBits()
+    """The four bits of `int4`."""
     parity: Parity = Parity()
     """Comparison with PyTorch."""
 

@@ -3,5 +3,6 @@
 from export.int8.centre import centre
 from export.int8.observe import observe
 from export.int8.rewrite import quantise
+from export.int8.trained import as_trained
 
-__all__ = ["centre", "observe", "quantise"]
+__all__ = ["as_trained", "centre", "observe", "quantise"]

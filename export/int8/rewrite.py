@@ -4,39 +4,43 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-import torch
 
-from core.grid import Grid
-from core.integers import quantise as to_integers
 from export.int8.observe import Observed
 from export.int8.products import Product, find_activations, find_products
 from export.int8.rows import round_rows
 from export.int8.sigmoid import SLOPE
-from export.int8.tables import find_tables, look_up
+from export.int8.tables import find_tables
+from export.int8.weights import InBytes, Weights
 from export.writer import CONTRIB, Writer
 
 Rounded = tuple[str, str, str]  # integers, their scale and zero point, by name
 
 
-def quantise(model: onnx.ModelProto, observed: Observed | None = None, reduce_range: bool = False) -> onnx.ModelProto:
+def quantise(
+    model: onnx.ModelProto,
+    observed: Observed | None = None,
+    reduce_range: bool = False,
+    weights: Weights | None = None,
+) -> onnx.ModelProto:
     """A new graph of the same inputs and outputs.
 
     With `observed`, activations are rounded on scales that were fixed on training texts, and a text gets the same
     embedding alone, padded or in company. Without, each product takes its scale from all that enters it, padding and
     other texts included (onnxruntime issues 8625, 10111).
     reduce_range: weights of seven bits, where U8S8 products saturate: AVX2, and AVX512 without VNNI.
+    weights: another way to round and write them than a byte each.
     Products of two activations (queries by keys, scores by values) stay in FP32; U8S8, because S8S8 was 5 times slower.
     """
-    return _Rewriting(model, observed, reduce_range).whole()
+    return _Rewriting(model, observed, weights or InBytes(reduce_range)).whole()
 
 
 class _Rewriting:
     """One graph being rewritten."""
 
-    def __init__(self, model: onnx.ModelProto, observed: Observed | None, reduce_range: bool) -> None:
+    def __init__(self, model: onnx.ModelProto, observed: Observed | None, weights: Weights) -> None:
         self.model = model
         self.observed = observed
-        self.grid = Grid(reduce_range=reduce_range)
+        self.weights = weights
         opset = next(entry.version for entry in model.opset_import if not entry.domain)
         self.writer = Writer(model.graph.initializer, opset)
         activations = find_activations(model) if observed else []
@@ -56,7 +60,7 @@ class _Rewriting:
             elif name in self.behind:
                 self.writer.add("QuickGelu", [node.input[0]], name, {"alpha": 1.0, "domain": CONTRIB})
             elif name in tables:
-                look_up(self.writer, node, self.writer.array(node.input[0]))
+                self.weights.table(self.writer, node)
             elif name not in rest:
                 self.writer.nodes.append(node)
         return self.writer.model(self.model.graph.input, self.model.graph.output)
@@ -67,14 +71,15 @@ class _Rewriting:
         if states not in self.rounded:
             self.rounded[states] = self._round(states)
         integers, scale, zero_point = self.rounded[states]
-        found = to_integers(torch.from_numpy(weight.T.copy()), self.grid)
-        codes = self.writer.constant(f"{name} integers", found.integers.numpy().T)  # (inputs, outputs)
+        found = self.weights.matrix(self.writer, product)
         slope = np.float32(SLOPE if product.output in self.before else 1)
-        steps = self.writer.constant(f"{name} steps", found.scales.numpy()[:, 0] * slope)  # (outputs,)
+        steps = self.writer.constant(f"{name} steps", found.steps * slope)  # (outputs,)
         bias = np.zeros(weight.shape[1], np.float32) if product.bias is None else self.writer.array(product.bias)
+        if found.offset is not None:
+            bias = bias + found.offset
         if states in self.behind and self.observed:
             bias = bias + self.observed.shortfalls[states] @ weight
-        inputs, contrib = [integers, codes, scale, steps, zero_point], {"domain": CONTRIB}
+        inputs, contrib = [integers, found.integers, scale, steps, zero_point], {"domain": CONTRIB}
         offset = [self.writer.constant(f"{name} offsets", bias * slope)] if bias.any() else []
         if states not in self.factors:
             behind_zero_points = ["", *offset] if offset else []

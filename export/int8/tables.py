@@ -1,16 +1,14 @@
-"""Tables of embeddings in a byte a value: rows are looked up as integers, each with its scale."""
+"""Tables of embeddings as integers: rows are looked up as they are stored, each with its scale."""
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
 import onnx
-import torch
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto
 
-from core.grid import Grid
-from core.integers import quantise as to_integers
 from export.writer import Writer
 
 BIG = 1_000_000  # values; below, a looked-up table is no weight worth a rounding
@@ -27,12 +25,10 @@ def find_tables(model: onnx.ModelProto) -> set[str]:
     }
 
 
-def look_up(writer: Writer, node: NodeProto, table: NDArray) -> None:
-    """In place of the look-up `node` in `table` (rows, columns): the same tensor, from eight bits."""
+def look_up(writer: Writer, node: NodeProto, integers: str, scales: NDArray[np.float32]) -> None:
+    """In place of the look-up `node`: the same tensor, from INT8 (rows, columns) times scales (rows, 1)."""
     name, ids, output = node.input[0], node.input[1], node.output[0]
-    found = to_integers(torch.from_numpy(table), Grid())
-    codes = writer.constant(f"{name} integers", found.integers.numpy())
-    scales = writer.constant(f"{name} scales", found.scales.numpy())  # (rows, 1)
-    rows = writer.add("Gather", [codes, ids], f"{output} integers")
+    rows = writer.add("Gather", [integers, ids], f"{output} integers")
     values = writer.add("Cast", [rows], f"{output} unscaled", {"to": TensorProto.FLOAT})
-    writer.add("Mul", [values, writer.add("Gather", [scales, ids], f"{output} scale")], output)
+    steps = writer.constant(f"{name} scales", scales)
+    writer.add("Mul", [values, writer.add("Gather", [steps, ids], f"{output} scale")], output)

@@ -1,0 +1,1 @@
+"""What `export.verify` looks at: tokenizer, graphs, heads, a smoke text, the files of a bundle."""

@@ -1,0 +1,31 @@
+"""INT4 graphs: files of four bits a weight that run as INT8."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx
+from onnx import version_converter
+
+from core.schema.serving import FourBits
+from export import int8
+from export.int4.moments import measure
+from export.int4.rest import in_bytes
+from export.int4.weights import InNibbles
+from export.int8.observe import Observed
+
+OPSET = 21  # the first with INT4
+
+__all__ = ["quantise"]
+
+
+def quantise(
+    model: onnx.ModelProto, observed: Observed, texts: Sequence[Sequence[int]], settings: FourBits
+) -> onnx.ModelProto:
+    """The INT8 graph of `export.int8.quantise`, its weights and its table of words held in four bits.
+
+    texts: their ids, on which it is measured where errors matter.
+    """
+    opset = next(entry.version for entry in model.opset_import if not entry.domain)
+    recent = model if opset >= OPSET else version_converter.convert_version(model, OPSET)
+    return in_bytes(int8.quantise(recent, observed, weights=InNibbles(measure(model, texts), settings)))
