@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from core.explanations import BLOCK, WARN, Evidence, reasons, recommended
 from core.heads import HeadScores
 from core.rows import Taxonomy
-from core.triggers import Trigger
 
-WARN, BLOCK = 0.5, 0.8  # fixed by the consumers (serving contract); the heads are made to fit
+__all__ = ["BLOCK", "WARN", "Decision", "Evidence", "Predictions", "decide", "decision"]
+
 SURE_FAMILY, SURE_SUBFAMILY = 0.6, 0.5
-SHOWN_TRIGGERS = 5
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class Decision:
     """One of BLOCK (attack probability >= 0.8), WARN (>= 0.5), ALLOW."""
     trigger_matches: list[str]
     similar_attacks: list[dict[str, Any]]
-    """{text, subfamily, similarity}; empty for a folder without attack clusters."""
+    """{text, subfamily, similarity} of the nearest known attacks; empty for a benign decision, for one of the first
+    layer, and for a folder without attack clusters."""
     uncertain: bool
 
     def to_dict(self) -> dict[str, Any]:
@@ -58,14 +59,12 @@ def decide(scores: HeadScores, taxonomy: Taxonomy) -> Predictions:
     return Predictions(scores.attack, tuple(family for family, _ in said), tuple(sub for _, sub in said), *confidence)
 
 
-def decision(scores: HeadScores, names: Taxonomy, found: list[Trigger]) -> Decision:
-    """One text's whole decision, from its scores (row 0 of each head) and the triggers in it, the first ones shown."""
+def decision(scores: HeadScores, names: Taxonomy, evidence: Evidence) -> Decision:
+    """One text's whole decision, from its scores (row 0 of each head) and what else is known of it."""
     attack = float(scores.attack[0])
     is_attack = attack >= WARN
     family, subfamily = int(scores.family[0].argmax()), int(scores.subfamily[0].argmax())
     sure_family, sure_subfamily = float(scores.family[0, family]), float(scores.subfamily[0, subfamily])
-    action = "BLOCK" if attack >= BLOCK else "WARN" if is_attack else "ALLOW"
-    found = found[:SHOWN_TRIGGERS]
     labels = (names.benign_family, names.benign_subfamily)
     if is_attack:
         labels = (names.families[family], names.subfamilies[subfamily])
@@ -78,26 +77,9 @@ def decision(scores: HeadScores, names: Taxonomy, found: list[Trigger]) -> Decis
             "family_confidence": sure_family,
             "subfamily_confidence": sure_subfamily,
         },
-        why_it_hit=_reasons(attack, labels, sure_family, sure_subfamily, found) if is_attack else [],
-        recommended_action=[action],
-        trigger_matches=[trigger.phrase for trigger in found],
-        similar_attacks=[],
+        why_it_hit=reasons(attack, labels, sure_family, sure_subfamily, evidence) if is_attack else [],
+        recommended_action=[recommended(attack)],
+        trigger_matches=[trigger.phrase for trigger in evidence.triggers],
+        similar_attacks=[dict(similar) for similar in evidence.similar] if is_attack else [],
         uncertain=is_attack and (sure_family < SURE_FAMILY or sure_subfamily < SURE_SUBFAMILY),
     )
-
-
-def _reasons(
-    attack: float, labels: tuple[str, str], sure_family: float, sure_subfamily: float, found: list[Trigger]
-) -> list[str]:
-    """Why a text was flagged, for a person to read."""
-    limit = BLOCK if attack >= BLOCK else WARN
-    lines = [
-        f"attack probability {attack:.2f} reaches {limit}",
-        f"closest to {labels[0]} ({sure_family:.2f}) / {labels[1]} ({sure_subfamily:.2f})",
-    ]
-    for trigger in found:
-        total = trigger.attacks + trigger.benign
-        lines.append(
-            f'"{trigger.phrase}" stood in {trigger.attacks} attacks among {total} training texts ({trigger.family})'
-        )
-    return lines

@@ -1,109 +1,140 @@
-"""Keyword triggers: word sequences that in training stood almost only in attacks; they explain, they do not decide."""
+"""Keyword triggers: what in training stood almost only in attacks, found in a text to explain a decision."""
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from core.errors import UserError
-from core.rows import Rows
+from core.phrases import GAP, WIDEST, words
+from core.trigger import Trigger
+from core.trigger_learning import learn
+
+__all__ = ["FILE", "Trigger", "TriggerMatcher", "learn", "save"]
 
 FILE = "keyword_triggers.json"
-LONGEST = 3  # words in a trigger
-READ_CHARACTERS = 4000  # of a text; what the model reads is shorter still
-WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
+MOST = 64  # matches of one text that are looked at: a hostile one may hold nothing else
 
 
-@dataclass(frozen=True)
-class Trigger:
-    """One learned word sequence."""
+def save(folder: Path, triggers: Sequence[Trigger]) -> None:
+    """Writes keyword_triggers.json as raxe-ce reads it: by name, with the `pattern` that it looks for in lower case.
 
-    phrase: str
-    family: str
-    """The family most of its attacks belong to."""
-    attacks: int
-    """Training attacks that hold it."""
-    benign: int
-    """Benign training texts that hold it."""
-
-    @property
-    def precision(self) -> float:
-        return self.attacks / (self.attacks + self.benign)
-
-
-def phrases(text: str) -> Iterator[str]:
-    """Every sequence of one to three words of the text's beginning, lower case."""
-    words = WORD.findall(text[:READ_CHARACTERS].lower())
-    for size in range(1, LONGEST + 1):
-        for start in range(len(words) - size + 1):
-            yield " ".join(words[start : start + size])
+    It knows no gaps: what stands for one is an `expression` here, which it passes over.
+    """
+    stored = {}
+    for trigger in triggers:
+        gap = trigger.kind == "pattern"
+        stored[trigger.phrase] = {
+            "expression" if gap else "pattern": _expression(trigger.phrase) if gap else trigger.phrase,
+            "kind": trigger.kind,
+            "family": trigger.family,
+            "attacks": trigger.attacks,
+            "benign": trigger.benign,
+            "precision": round(trigger.precision, 4),
+            "recall": trigger.recall,
+            "validation_attacks": trigger.validation_attacks,
+            "validation_benign": trigger.validation_benign,
+        }
+    (folder / FILE).write_text(json.dumps(stored, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def learn(rows: Rows, minimum_attacks: int = 10, minimum_precision: float = 0.95, limit: int = 300) -> list[Trigger]:
-    """The most frequent sequences of the training rows that are precise enough."""
-    from sklearn.feature_extraction.text import CountVectorizer  # only training needs scikit-learn
-
-    minimum = min(minimum_attacks, len(rows))
-    counter = CountVectorizer(analyzer=lambda text: set(phrases(text)), min_df=minimum, dtype=np.int32)
-    try:
-        present = counter.fit_transform(rows.texts)  # (texts, phrases), 0 or 1
-    except ValueError:  # no phrase is frequent enough
-        return []
-    attack = rows.labels == 1
-    attacks = np.asarray(present[attack].sum(0)).ravel()
-    benign = np.asarray(present[~attack].sum(0)).ravel()
-    good = (attacks >= minimum) & (attacks >= minimum_precision * (attacks + benign))
-    names = counter.get_feature_names_out()
-    families = np.array(rows.families)
-
-    def commonest(column: int) -> str:
-        holders = np.asarray(present[:, [column]].todense()).ravel().astype(bool) & attack
-        values, counts = np.unique(families[holders], return_counts=True)
-        return str(values[counts.argmax()])
-
-    order: NDArray[np.intp] = np.flatnonzero(good)
-    order = order[np.lexsort((names[order], -attacks[order]))][:limit]
-    return [Trigger(str(names[i]), commonest(i), int(attacks[i]), int(benign[i])) for i in order]
+def _expression(phrase: str) -> str:
+    """A pattern as a regular expression on lower case."""
+    first, second = phrase.split(f" {GAP} ")
+    return rf"\b{first}\b(?:\W+[\w']+){{1,{WIDEST}}}\W+{second}\b"
 
 
-def save(folder: Path, triggers: list[Trigger]) -> None:
-    """Writes keyword_triggers.json."""
-    rows = [{**vars(trigger), "precision": round(trigger.precision, 4)} for trigger in triggers]
-    (folder / FILE).write_text(json.dumps({"keywords": rows}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+Match = tuple[Sequence[int], Trigger]
+"""At which places of the text its words stand."""
+
+
+@dataclass
+class _Beginning:
+    """The triggers that begin with one word."""
+
+    alone: Trigger | None = None
+    runs: dict[str, list[tuple[list[str], Trigger]]] = field(default_factory=dict)
+    """By the second word: all words but the first."""
+    gaps: dict[str, Trigger] = field(default_factory=dict)
+    """By the word behind the gap."""
 
 
 class TriggerMatcher:
     """Finds a folder's triggers in a text."""
 
-    def __init__(self, triggers: list[Trigger]) -> None:
+    def __init__(self, triggers: Sequence[Trigger]) -> None:
         self.triggers = tuple(triggers)
-        self._by_phrase = {trigger.phrase: trigger for trigger in triggers}
+        self._by_first: dict[str, _Beginning] = {}
+        for trigger in triggers:
+            first, *rest = trigger.phrase.replace(f" {GAP}", "").split()
+            beginning = self._by_first.setdefault(first, _Beginning())
+            if not rest:
+                beginning.alone = trigger
+            elif trigger.kind == "pattern":
+                beginning.gaps[rest[0]] = trigger
+            else:
+                beginning.runs.setdefault(rest[0], []).append((rest, trigger))
 
     @classmethod
     def open(cls, folder: Path) -> TriggerMatcher:
         """Reads keyword_triggers.json; raises UserError when it is broken."""
         path = folder / FILE
         try:
-            rows = json.loads(path.read_text(encoding="utf-8"))["keywords"]
-            names = ("phrase", "family", "attacks", "benign")
-            return cls([Trigger(*(row[name] for name in names)) for row in rows])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            if isinstance(stored.get("keywords"), list):  # as checkpoints had it until issue 5
+                names = ("phrase", "family", "attacks", "benign")
+                return cls([Trigger(*(row[name] for name in names)) for row in stored["keywords"]])
+            return cls([_read(phrase, fields) for phrase, fields in stored.items()])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path} cannot be read as keyword triggers: {error}") from error
 
     def __call__(self, text: str) -> list[Trigger]:
-        """The triggers in the text, longest first; one inside a longer match is left out."""
-        if not self._by_phrase:
+        """The triggers in the text, longest first; one whose words all lie in longer ones is left out."""
+        if not self._by_first:
             return []
-        found = {phrase for phrase in phrases(text) if phrase in self._by_phrase}
-        ordered = sorted(found, key=lambda phrase: (-len(phrase.split()), phrase))
-        kept: list[str] = []
-        for phrase in ordered:
-            if not any(f" {phrase} " in f" {longer} " for longer in kept):
-                kept.append(phrase)
-        return [self._by_phrase[phrase] for phrase in kept]
+        found = words(text)
+        if self._by_first.keys().isdisjoint(found):
+            return []
+        matches: list[Match] = []
+        beginnings = self._by_first.get
+        for place, word in enumerate(found):
+            beginning = beginnings(word)
+            if beginning is not None:
+                _match(place, found, beginning, matches)
+                if len(matches) >= MOST:
+                    break
+        return _without_inner(matches) if matches else []
+
+
+def _match(place: int, found: Sequence[str], beginning: _Beginning, into: list[Match]) -> None:
+    """Adds the triggers whose first word stands there."""
+    if beginning.alone is not None:
+        into.append(((place,), beginning.alone))
+    if beginning.runs and place + 1 < len(found):
+        for rest, trigger in beginning.runs.get(found[place + 1], ()):
+            if found[place + 1 : place + 1 + len(rest)] == rest:
+                into.append((range(place, place + 1 + len(rest)), trigger))
+    if beginning.gaps:
+        for stop in range(place + 2, min(place + WIDEST + 2, len(found))):
+            behind = beginning.gaps.get(found[stop])
+            if behind is not None:
+                into.append(((place, stop), behind))
+
+
+def _read(phrase: str, fields: Mapping[str, Any]) -> Trigger:
+    names = ("family", "attacks", "benign", "recall", "validation_attacks", "validation_benign")
+    return Trigger(phrase, *(fields[name] for name in names))
+
+
+def _without_inner(matches: Sequence[Match]) -> list[Trigger]:
+    """Each trigger once, the longest first, without those whose words longer ones hold."""
+    taken: set[int] = set()
+    kept: dict[str, Trigger] = {}
+    for places, trigger in sorted(matches, key=lambda match: (-len(match[0]), match[0][0])):
+        if trigger.phrase not in kept and not taken.issuperset(places):
+            kept[trigger.phrase] = trigger
+        taken.update(places)
+    return list(kept.values())

@@ -50,7 +50,8 @@ def make_classifier(
         "validation_false_positive_rate": matrix.false_positive_rate,
     }
     calibrations = calibrate_classes(heads, embeddings, rows, taxonomy, config)
-    return Classifier(heads, point, taxonomy, triggers.learn(corpus.splits["train"]), calibrations), scores
+    learned = triggers.learn(corpus.splits["train"], rows)
+    return Classifier(heads, point, taxonomy, learned, calibrations), scores
 
 
 def step_report(

@@ -38,12 +38,14 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
         named = ((pipeline.described.get("provenance") or {}).get("fingerprints") or {}).get("train")
         training, fingerprint = corpus.splits["train"], corpus.fingerprints["train"]
         shared = overlap(corpus.splits[split], training, fingerprint, named, corpus.unlabelled)
+    made_of = provenance(resolved(experiment), experiment.seed, corpus.fingerprints)
+    made_of["files"] = dict(pipeline.described.get("files", {}))  # by which an export knows a report of its own bytes
     outcome = evaluate(
         pipeline,
         corpus.splits[split],
         experiment.evaluation,
         synthetic=corpus.synthetic,
-        provenance=provenance(resolved(experiment), experiment.seed, corpus.fingerprints),
+        provenance=made_of,
         seed=experiment.seed,
         overlap=shared,
     )

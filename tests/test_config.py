@@ -70,7 +70,7 @@ def test_missing_required_keys_do_not_hide_the_rest(tmp_path: Path) -> None:
         # Without `name_or_path` a pretrained teacher is a contradiction, but the file has one, if a wrong one.
         (BASE + "teacher:\n  origin: pretrained\n  name_or_path: 3\n", ["teacher.name_or_path: 3 should be text"]),
         # Without its only item the list would be too short; without its only source the data would be none.
-        (BASE + "export: {formats: [int4]}\n", ["export.formats[0]"]),
+        (BASE + "export: {formats: [int2]}\n", ["export.formats[0]"]),
         ("name: x\noutput: o\ndata:\n  pool: [nowhere.jsonl]\n", ["data.pool[0]: no such file or folder: nowhere"]),
         ("name: x\noutput: o\ndata:\n  pol: [nowhere.jsonl]\n", ['data.pol: unknown key; did you mean "pool"?']),
         ("name: x y\noutput: 3\ndata: 3\n", ["name: ", "output: 3 should be text", "data: 3 should be a section"]),
@@ -253,7 +253,7 @@ def test_a_split_whose_file_is_missing_is_one_mistake(tmp_path: Path) -> None:
         ("name.x=3", "command line: name.x=3: name is not a section"),
         ("export.formats=[int8", "command line: export.formats=[int8: not YAML: "),
         ("studnt.layers=3", 'command line: studnt.layers=3: studnt: unknown key; did you mean "student"?'),
-        ("export.formats=[int8, int4]", "command line: export.formats=[int8, int4]: export.formats[1]: "),
+        ("export.formats=[int8, int2]", "command line: export.formats=[int8, int2]: export.formats[1]: "),
         ("output=", "command line: output=: null should be text"),
         ("losses={task: 1, task: 2}", "command line: losses={task: 1, task: 2}: losses.task: this key is given twice"),
         ("student.hidden_size=100", "command line: student.hidden_size=100: student: attention_heads 12 does not"),

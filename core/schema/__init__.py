@@ -11,15 +11,18 @@ from core.schema.base import NamedPath, Section
 from core.schema.data import Columns, Data, Source
 from core.schema.ensemble import Ensemble
 from core.schema.fitting import refuse_missing_layers
+from core.schema.guard import Cascade, Serving, Triggers
 from core.schema.learning import Training
 from core.schema.lexical import Lexical
 from core.schema.losses import SENTENCE_TERMS, TOKEN_TERMS, Losses, Term
 from core.schema.mining import Mining
+from core.schema.pruning import Pruning
 from core.schema.serving import Evaluation, Export, Heads, Limits, Parity
 from core.schema.student import Student
 from core.schema.teaching import Targets, Teacher
 
 __all__ = [
+    "Cascade",
     "Columns",
     "Data",
     "Ensemble",
@@ -32,12 +35,15 @@ __all__ = [
     "Losses",
     "Mining",
     "Parity",
+    "Pruning",
+    "Serving",
     "Source",
     "Student",
     "Targets",
     "Teacher",
     "Term",
     "Training",
+    "Triggers",
 ]
 
 
@@ -51,7 +57,7 @@ class Experiment(Section):
     output: NamedPath
     """Folder of the results: checkpoints, serving folders, reports."""
     checkpoint: NamedPath | None = None
-    """The checkpoint folder that `eval.run`, `export.run`, `distill.fit_heads` and `distill.mine` read."""
+    """The checkpoint folder that `eval.run`, `export.run`, `prune.run`, `distill.fit_heads` and `distill.mine` read."""
     data: Data
     """The labelled texts."""
     teacher: Teacher = Teacher()
@@ -70,6 +76,14 @@ class Experiment(Section):
     """Unlike checkpoints blended into one."""
     mining: Mining = Mining()
     """Hard negatives."""
+    pruning: Pruning = Pruning()
+    """What is cut off a checkpoint."""
+    triggers: Triggers = Triggers()
+    """Triggers, attack clusters and first layer."""
+    serving: Serving = Serving()
+    """What the pipeline does besides asking the model."""
+    cascade: Cascade = Cascade()
+    """What may decide before the model."""
     export: Export = Export()
     """ONNX."""
     evaluation: Evaluation = Evaluation()
@@ -104,9 +118,14 @@ class Experiment(Section):
                 f"`losses.{by_token}` compares token by token, and `student.vocabulary_size` gives the student other"
                 " tokens: set its weight to 0, or leave vocabulary_size out"
             )
-        if self.student.max_length != self.teacher.max_length and by_token:
+        if self.student.excerpt and by_token:
             raise ValueError(
-                f"`losses.{by_token}` compares token by token: student.max_length and teacher.max_length must be equal"
+                f"`losses.{by_token}` compares token by token, and `student.excerpt` leaves tokens out: set its weight"
+                " to 0, or leave excerpt out"
+            )
+        if by_token and self.teacher.training and self.student.max_length > self.teacher.max_length:
+            raise ValueError(
+                f"`losses.{by_token}` compares token by token: student.max_length must not exceed teacher.max_length"
             )
         refuse_missing_layers(self.student, self.losses)
         if not ("task" in terms or "logits_kd" in terms) and self.heads.kind == "linear":

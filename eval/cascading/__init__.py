@@ -1,0 +1,1 @@
+"""What a layer before the model saves and what it costs."""
