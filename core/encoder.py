@@ -9,7 +9,6 @@ from typing import Protocol
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from core.errors import UserError
 from core.tokenizer import TextTokenizer, pad
@@ -79,6 +78,8 @@ class OnnxEncoder:
         """One text at a time whatever `batch_size` says: dynamic INT8 takes its activation scale over the whole batch
         (onnxruntime issues 8625, 10111), so in company a text would get another embedding than when served.
         """
+        from tqdm import tqdm  # a guard that answers one text at a time never needs it, and opens sooner
+
         tokens = self.tokenise(texts)
         shown = tqdm(tokens, desc="encoding", unit="text", delay=PATIENCE, leave=False, disable=len(tokens) == 1)
         rows = [self.embed([ids]) for ids in shown]

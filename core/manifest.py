@@ -14,6 +14,9 @@ from core.errors import UserError
 from core.folders import atomic_write
 
 NAME = "manifest.yaml"
+LOADER = getattr(
+    yaml, "CSafeLoader", yaml.SafeLoader
+)  # in C where there is one: a guard opens a tenth of a second sooner
 REQUIRED = ("name", "version", "status", "kind", "embedding_dim", "max_length", "files")
 
 
@@ -76,7 +79,7 @@ def read(folder: Path) -> Manifest:
     if not path.is_file():
         raise UserError(f"{folder} is not one of our checkpoints: it holds no {NAME}")
     try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+        fields = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER)
         missing = [key for key in REQUIRED if key not in fields]
     except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
         raise UserError(f"{path} is damaged and cannot be read; restore the folder from its source") from error

@@ -24,6 +24,7 @@ GROUPS = {
     ),
     "triggers and labels": (
         "keyword_triggers.json", "label_encoders.json", "label_config.json", "taxonomy.json", "attack_clusters*",
+        "first_layer.json",
     ),
     "heads": ("classifier_*.onnx*",),
     "documentation and manifest": ("manifest.*", "model_metadata.json", "*.md", "LICENSE*", "NOTICE*"),
