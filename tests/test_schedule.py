@@ -109,7 +109,7 @@ def test_a_number_is_short_for_its_section_and_makes_the_same_recipe(tmp_path: P
         ("{balance_beta: 1.5}", "losses.balance_beta: 1.5 should be less than or equal to 1"),
         ("{class_weighting: balance}", 'did you mean "balanced"?'),
         ("{relations: 1}\nteacher: {max_length: 64}", "`losses.relations` compares token by token: student.max_length"),
-        ("{attention_mse: 1}\nstudent: {max_length: 64}", "`losses.attention_mse` compares token by token"),
+        ("{attention_mse: 1}\nstudent: {max_length: 256}", "`losses.attention_mse` compares token by token"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, losses: str, message: str) -> None:

@@ -372,10 +372,20 @@ def test_a_teacher_without_training_must_be_ours_with_our_classes(
         make_teacher(replace(given, taxonomy=fewer))
 
 
-def test_hidden_states_cut_at_another_length_are_refused(finished: Run, begin: Begin, tmp_path: Path) -> None:
-    run = begin(tmp_path, student={"max_length": 16}, teacher={"max_length": 16})
-    with pytest.raises(UserError, match=r"the teacher was made for 24 tokens and student\.max_length is 16"):
+def test_hidden_states_of_more_tokens_than_the_teacher_was_made_for_are_refused(
+    finished: Run, begin: Begin, tmp_path: Path
+) -> None:
+    run = begin(tmp_path, student={"max_length": 32}, teacher={"max_length": 32})
+    with pytest.raises(UserError, match=r"the teacher was made for 24 tokens and student\.max_length is 32"):
         make_student(run, finished.experiment.output / "teacher")
+
+
+def test_a_teacher_of_longer_texts_is_compared_live_on_the_student_s_tokens(
+    finished: Run, begin: Begin, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = begin(tmp_path, student={"max_length": 16})
+    assert weights(make_student(run, finished.experiment.output / "teacher"))
+    assert "the teacher was made for 24 tokens, the student reads 16: it runs live on these" in capsys.readouterr().out
 
 
 def test_one_of_our_checkpoints_can_be_fine_tuned_further(finished: Run, begin: Begin, tmp_path: Path) -> None:
