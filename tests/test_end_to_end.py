@@ -3,7 +3,6 @@
 import ast
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -381,13 +380,3 @@ def test_shipped_configurations_load(name: str, data: list[str], tmp_path: Path)
     assert experiment.data.columns.group == "cluster"
     assert experiment.data.test
     assert experiment.student.layers == 1
-
-
-def test_every_shipped_configuration_names_its_purpose_needs_and_launch_line() -> None:
-    for path in (ROOT / "configs").glob("*.yaml"):
-        head = path.read_text(encoding="utf-8").splitlines()
-        assert head[0].startswith("# Purpose:")
-        assert any(line.startswith("# Needs:") for line in head)
-        launch = rf"# Launch:  python -m distill\.\w+ --config configs/{re.escape(path.name)}"
-        assert any(re.fullmatch(launch, line) for line in head)
-        assert yaml.safe_load(path.read_text(encoding="utf-8"))["name"] == path.stem

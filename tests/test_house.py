@@ -56,6 +56,7 @@ def test_a_config_says_what_it_is_for(path: Path) -> None:
     assert any(line.startswith("# Needs: ") for line in head)
     assert any(f"--config configs/{path.name}" in line for line in head)
     assert f"`{path.name}`" in (ROOT / "configs" / "README.md").read_text()
+    assert f"name: {path.stem}" in path.read_text().splitlines()
 
 
 def test_packages_are_all_listed() -> None:
