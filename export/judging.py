@@ -13,7 +13,7 @@ from core.manifest import Manifest
 from core.pipeline import Pipeline, open_pipeline
 from core.schema import Experiment
 from core.schema.serving import Format
-from export import company, layouts, ledger, parity
+from export import company, layouts, ledger, parity, stored
 from export.layouts import measured
 from export.layouts.product import Product, Smoke
 
@@ -40,13 +40,20 @@ def judged(
         together = company.compare(exported, sample)
         sizes = ledger.compare(checkpoint.folder, Path(folder))
         print(_sentence(name, beside, together))
+        held = stored.measure(graph)
         print(ledger.table(sizes))
+        print(stored.sentence(held))
         files = written.fields["files"]
         deciding = {part: files[part] for part in (*written.fields["onnx_files"], "tokenizer.json")}
         places = (experiment.output / "reports", checkpoint.folder.parent / "reports")
         return replace(
             product,
-            found={"parity": asdict(beside), "company": asdict(together), "bytes_by_group": sizes},
+            found={
+                "parity": asdict(beside),
+                "company": asdict(together),
+                "bytes_by_group": sizes,
+                "stored": asdict(held),
+            },
             smoke=_smoke(exported),
             measured=measured.find(places, name, deciding, checkpoint),
             latency_target=experiment.evaluation.targets.p95_ms,

@@ -8,8 +8,10 @@ import onnx
 
 from core.schema.serving import Format, FourBits
 from export import half, int4, int8
+from export.codec import nibbles, nonzero, octets
 from export.int4 import nbits
 from export.int8.trained import Stored
+from export.int8.weights import InBytes
 
 
 def graphs(
@@ -24,7 +26,7 @@ def graphs(
     texts: ids of training texts, on which fixed scales are measured; trained: `activation_scales` of the checkpoint's
     manifest, where a training fixed them.
     """
-    fixed = {"int8", "int8_avx2", "int4"} & set(formats)
+    fixed = {"int8", "int8_avx2", "int8_packed", "int4", "int4_packed"} & set(formats)
     centred = int8.centre(fp32, texts) if fixed and not trained else fp32
     observed = int8.observe(centred, texts) if fixed else None
     if observed and trained:
@@ -39,11 +41,17 @@ def graphs(
                 yield chosen, int8.quantise(centred, observed)
             case "int8_avx2":
                 yield chosen, int8.quantise(centred, observed, reduce_range=True)
+            case "int8_packed":
+                yield chosen, int8.quantise(centred, observed, weights=InBytes(hold=nonzero(octets, 8)))
             case "int8_dynamic":
                 yield chosen, int8.quantise(fp32)
             case "int4":
                 assert observed is not None
                 yield chosen, int4.quantise(centred, observed, texts, four_bits or FourBits())
+            case "int4_packed":
+                assert observed is not None
+                hold = nonzero(nibbles, 4)
+                yield chosen, int4.quantise(centred, observed, texts, four_bits or FourBits(), hold)
             case "int4_nbits_rtn":
                 yield chosen, nbits.quantise(fp32, "rtn", texts)
             case "int4_nbits_hqq":

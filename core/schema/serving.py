@@ -70,7 +70,17 @@ class FourBits(Section):
 
 
 Format = Literal[
-    "fp32", "fp16", "int8", "int8_avx2", "int8_dynamic", "int4", "int4_nbits_rtn", "int4_nbits_hqq", "int4_nbits_gptq"
+    "fp32",
+    "fp16",
+    "int8",
+    "int8_avx2",
+    "int8_packed",
+    "int8_dynamic",
+    "int4",
+    "int4_packed",
+    "int4_nbits_rtn",
+    "int4_nbits_hqq",
+    "int4_nbits_gptq",
 ]
 Layout = Literal["raxe-folder", "raxe-bundle", "raxe-0.15", "sentence-transformers"]
 
@@ -80,13 +90,14 @@ class Export(Section):
 
     formats: Annotated[tuple[Format, ...], Field(min_length=1)] = ("fp32", "int8")
     """A folder each. int8: scales fixed on training texts; _avx2: also 7-bit weights; _dynamic: scales per batch;
-    int4: runs as int8; int4_nbits_…: onnxruntime's own four bits (MatMulNBits), for comparison."""
+    int4: runs as int8; int8_packed, int4_packed: the same outputs from a file that leaves zeros out;
+    int4_nbits_…: onnxruntime's own four bits (MatMulNBits), for comparison."""
     layouts: Annotated[tuple[Layout, ...], Field(min_length=1)] = ("raxe-folder",)
     """A folder for each of these and each format, but one sentence-transformers folder for all formats."""
     bundle_tokenizer: str | None = None
     """Hub name or folder from which a raxe-bundle's consumer loads the tokenizer; null: the folder that is written."""
     calibration_texts: Count = 512
-    """Training texts on which int8, int8_avx2 and int4 fix their scales, and int4 measures what its errors do."""
+    """Training texts on which int8 (but _dynamic) and int4 fix their scales, and int4 measures what its errors do."""
     merge_heads: bool = False
     """Also write encoder and heads as one graph from ids to all scores, `scores.onnx`."""
     int4: FourBits = FourBits()

@@ -6,5 +6,7 @@ graph runs as fast as one of plain bytes. Another packing is another function of
 
 from export.codec.blocks import Hold, pack
 from export.codec.nibbles import nibbles
+from export.codec.nonzero import nonzero
+from export.codec.octets import octets
 
-__all__ = ["Hold", "nibbles", "pack"]
+__all__ = ["Hold", "nibbles", "nonzero", "octets", "pack"]

@@ -9,6 +9,7 @@ from onnx import version_converter
 
 from core.schema.serving import FourBits
 from export import int8
+from export.codec import Hold, nibbles
 from export.int4.moments import measure
 from export.int4.rest import in_bytes
 from export.int4.weights import InNibbles
@@ -20,12 +21,16 @@ __all__ = ["quantise"]
 
 
 def quantise(
-    model: onnx.ModelProto, observed: Observed, texts: Sequence[Sequence[int]], settings: FourBits
+    model: onnx.ModelProto,
+    observed: Observed,
+    texts: Sequence[Sequence[int]],
+    settings: FourBits,
+    hold: Hold = nibbles,
 ) -> onnx.ModelProto:
     """The INT8 graph of `export.int8.quantise`, its weights and its table of words held in four bits.
 
-    texts: their ids, on which it is measured where errors matter.
+    texts: their ids, on which it is measured where errors matter; hold: how the file holds the matrices' integers.
     """
     opset = next(entry.version for entry in model.opset_import if not entry.domain)
     recent = model if opset >= OPSET else version_converter.convert_version(model, OPSET)
-    return in_bytes(int8.quantise(recent, observed, weights=InNibbles(measure(model, texts), settings)))
+    return in_bytes(int8.quantise(recent, observed, weights=InNibbles(measure(model, texts), settings, hold)))

@@ -2,6 +2,7 @@
 
 GPTQ (Frantar et al. 2022, arXiv 2210.17323), on grids that an INT8 product takes, and on the covariance of what enters
 where GPTQ has its second moments: what an error does to the mean output goes into the bias, where it costs nothing.
+What is zero stays zero, as in SparseGPT (Frantar and Alistarh 2023, arXiv 2301.00774), and hands on what it was owed.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ def _column_by_column(weight: Tensor, sizes: Tensor, spread: Tensor, largest: in
         errors = torch.empty(len(weight), end - begin)
         for column in range(begin, end):
             step = sizes[:, column]
-            integers[:, column] = (rest[:, column] / step).round().clamp(-largest, largest)
+            rounded = (rest[:, column] / step).round().clamp(-largest, largest)
+            integers[:, column] = rounded * (weight[:, column] != 0)
             error = (rest[:, column] - integers[:, column] * step) / spread[column, column]
             rest[:, column:end] -= torch.outer(error, spread[column, column:end])
             errors[:, column - begin] = error

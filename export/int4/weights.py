@@ -11,7 +11,7 @@ from torch import Tensor
 from core.grid import Grid
 from core.integers import Quantised, dequantise, quantise
 from core.schema.serving import FourBits
-from export.codec import pack
+from export.codec import Hold, nibbles, pack
 from export.int4 import trained
 from export.int4.compensate import compensated
 from export.int4.moments import Moments
@@ -25,8 +25,9 @@ from export.writer import Writer
 class InNibbles:
     """Half a byte a weight."""
 
-    def __init__(self, moments: Mapping[str, Moments], settings: FourBits) -> None:
-        """moments: of what enters the products, by the name of the states."""
+    def __init__(self, moments: Mapping[str, Moments], settings: FourBits, hold: Hold = nibbles) -> None:
+        """moments: of what enters the products, by the name of the states; hold: how the file holds their integers."""
+        self.hold = hold
         self.moments = moments
         self.settings = settings
         self.grid = Grid(4, settings.block_size, whole_multiples=settings.block_size is not None)
@@ -36,7 +37,7 @@ class InNibbles:
         weight = torch.from_numpy(writer.array(product.weight).T.copy())  # (outputs, inputs)
         entering = self.moments[product.states]
         found, grid = trained.find(weight, self.known) or (self._rounded(weight, entering), self.grid)
-        integers = pack(writer, f"{product.weight} integers", found, grid, transposed=True)
+        integers = pack(writer, f"{product.weight} integers", found, grid, transposed=True, hold=self.hold)
         # What rounding does to the mean output is known, and the bias takes it back.
         offset = (weight - dequantise(found, grid)).double() @ entering.mean
         return Matrix(integers, found.scales.numpy()[:, 0], offset.float().numpy())

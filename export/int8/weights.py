@@ -12,6 +12,7 @@ from onnx import NodeProto
 
 from core.grid import Grid
 from core.integers import quantise
+from export.codec import Hold, octets
 from export.int8.products import Product
 from export.int8.tables import look_up
 from export.writer import Writer
@@ -41,16 +42,19 @@ class Weights(Protocol):
 class InBytes:
     """A byte a weight, on the nearest integer."""
 
-    def __init__(self, reduce_range: bool = False) -> None:
-        """reduce_range: seven bits, where U8S8 products saturate: AVX2, and AVX512 without VNNI."""
+    def __init__(self, reduce_range: bool = False, hold: Hold = octets) -> None:
+        """reduce_range: seven bits, where U8S8 products saturate: AVX2, and AVX512 without VNNI.
+        hold: how the file holds the integers.
+        """
         self.grid = Grid(reduce_range=reduce_range)
+        self.hold = hold
 
     def matrix(self, writer: Writer, product: Product) -> Matrix:
         found = quantise(torch.from_numpy(writer.array(product.weight).T.copy()), self.grid)
-        integers = writer.constant(f"{product.weight} integers", found.integers.numpy().T)
+        integers = self.hold(writer, f"{product.weight} integers", found.integers.numpy().T)
         return Matrix(integers, found.scales.numpy()[:, 0])
 
     def table(self, writer: Writer, node: NodeProto) -> None:
         found = quantise(torch.from_numpy(writer.array(node.input[0])), Grid())
-        integers = writer.constant(f"{node.input[0]} integers", found.integers.numpy())
+        integers = self.hold(writer, f"{node.input[0]} integers", found.integers.numpy())
         look_up(writer, node, integers, found.scales.numpy())

@@ -20,8 +20,10 @@ GRAPH = {
     "fp16": "embeddings_fp16.onnx",
     "int8": "embeddings_quantized_int8.onnx",
     "int8_avx2": "embeddings_quantized_int8_avx2.onnx",
+    "int8_packed": "embeddings_quantized_int8_packed.onnx",
     "int8_dynamic": "embeddings_quantized_int8_dynamic.onnx",
     "int4": "embeddings_quantized_int4.onnx",
+    "int4_packed": "embeddings_quantized_int4_packed.onnx",
 }
 MERGED = "scores.onnx"  # no consumer takes it for the embedding graph
 METADATA = "model_metadata.json"
