@@ -27,7 +27,7 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
 
     from core import manifest
     from core.data import load
-    from core.pretrained import load_encoder
+    from core.pretrained import load_encoder, read_spec
     from core.tokenizer import TextTokenizer
     from export import precision, timing
     from export.graph import to_onnx
@@ -37,6 +37,13 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
     checkpoint = manifest.read(source)
     if checkpoint.kind != "torch":
         raise UserError(f"{source} is already ONNX; give the PyTorch checkpoint that it came from")
+    spec = read_spec(source)
+    if spec.excerpt or spec.is_cut:
+        what = "reads excerpts" if spec.excerpt else "was pruned"
+        raise UserError(
+            f"{source} {what}, so sentence-transformers cannot open it and there is no stock export to race: give a"
+            " plain MPNet of the same shape"
+        )
     texts = load(experiment.data, experiment.seed, ("train",)).splits["train"].texts
     watched = TextTokenizer.open(source, checkpoint.max_length).encode(
         precision.spread(texts, experiment.export.calibration_texts)

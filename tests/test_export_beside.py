@@ -1,5 +1,6 @@
 """export.beside: our graph and the stock one in turn, what is said of it, and the profile by operator."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,12 @@ import onnx
 import onnxruntime
 import pytest
 
+from core import manifest
+from core.errors import UserError
+from core.excerpt import Excerpt
+from core.pretrained import load_encoder, write_encoder
 from core.schema import Experiment
+from distill import token_weights
 from export import beside, graph, int8, timing
 from export.stock import stock_int8
 from tests.export_factory import LAYERS, random_encoder, random_texts
@@ -76,3 +82,15 @@ def test_the_command(
     assert lines[3].startswith("int8 at 64 tokens, by operator")
     assert any("MatMulIntegerToFloat" in line for line in lines[4:])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_no_one_else_opens_is_not_raced(tiny_checkpoint: Path, data: dict[str, list[str]], tmp_path: Path) -> None:
+    folder = tmp_path / "reads"
+    shutil.copytree(tiny_checkpoint, folder)
+    known, encoder = manifest.read(folder), load_encoder(folder)
+    weights = np.zeros(encoder.spec.vocabulary_size, np.uint8)
+    write_encoder(folder, token_weights.give(encoder, Excerpt(16, 4), weights), known.max_length, tiny_checkpoint)
+    manifest.write(folder, known.fields)
+    whole: dict[str, Any] = {"name": "tiny", "output": str(tmp_path), "checkpoint": str(folder), "data": data}
+    with pytest.raises(UserError, match="reads excerpts, so sentence-transformers cannot open it"):
+        beside.work(Experiment.model_validate(whole))
