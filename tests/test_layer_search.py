@@ -10,26 +10,15 @@ import pytest
 import torch
 
 from core.errors import UserError
-from core.model import EncoderSpec, SentenceEncoder, build
+from core.model import SentenceEncoder
 from core.schema import Student
 from core.tokenizer import TextTokenizer, pad
 from distill import layer_search
 from distill.layer_search import TEXTS, Step, describe, eliminate, named, sample
 from distill.student import agreement, initial
+from tests.layer_factory import IDS, deep
 
 SHAPE = {"hidden_size": 16, "attention_heads": 4, "intermediate_size": 32, "init": "teacher", "projection": False}
-IDS = [[0, *np.random.default_rng(seed).integers(4, 60, 3 + seed % 9).tolist(), 2] for seed in range(40)]
-
-
-def deep(layers: int) -> SentenceEncoder:
-    """Layers that do unlike things; few tokens."""
-    encoder = build(EncoderSpec(layers, 16, 4, 32, vocabulary_size=60))
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for name, parameter in encoder.named_parameters():
-            noise = torch.randn(parameter.shape, generator=generator)
-            parameter.copy_(1 + 0.2 * noise if "LayerNorm.weight" in name else 0.3 * noise)
-    return encoder.eval()
 
 
 def student(layers: int, **changed: object) -> Student:

@@ -14,7 +14,7 @@ from core.errors import UserError
 from core.excerpt import Excerpt
 from core.heads import LinearHead, OperatingPoint
 from core.layer_subsets import batches_by_length, without_each
-from core.model import EncoderSpec, SentenceEncoder, build
+from core.model import SentenceEncoder, build
 from core.schema import Heads
 from core.schema.pruning import PrunedHeads, PrunedLayers, PrunedNeurons, PrunedWeights
 from prune import heads, importance, layers, magnitude, neurons
@@ -23,19 +23,7 @@ from prune.hidden import count
 from prune.judge import Judge
 from prune.objective import Batch, Objective
 from prune.surgery import keep_heads, keep_layers
-
-IDS = [[0, *np.random.default_rng(seed).integers(4, 60, 3 + seed % 9).tolist(), 2] for seed in range(40)]
-
-
-def deep(number: int) -> SentenceEncoder:
-    """Layers that do unlike things; few tokens."""
-    encoder = build(EncoderSpec(number, 16, 4, 32, vocabulary_size=60))
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for name, parameter in encoder.named_parameters():
-            noise = torch.randn(parameter.shape, generator=generator)
-            parameter.copy_(1 + 0.2 * noise if "LayerNorm.weight" in name else 0.3 * noise)
-    return encoder.eval()
+from tests.layer_factory import IDS, deep
 
 
 def labelled(encoder: SentenceEncoder) -> tuple[list[Batch], Objective]:
