@@ -17,8 +17,8 @@ from core.errors import UserError
 if TYPE_CHECKING:  # imported inside the functions, so that --help does not wait for the libraries
     from numpy.typing import NDArray
 
+    from core.rows import Rows
     from core.schema import Experiment
-    from distill.experiment_run import Run
 
 OFF = dict.fromkeys(("embedding_cosine", "logits_kd", "task", "relations", "hidden_mse", "contrastive"), "0")
 EMBEDDING = {"embedding_cosine": "1.0"}
@@ -66,12 +66,13 @@ def work(arguments: argparse.Namespace) -> int:
     from core.data import load as load_data
 
     base = load(arguments.config, arguments.overrides)
+    validation = load_data(base.data, base.seed).splits["validation"]
     said: dict[str, NDArray] = {}
     for name in dict.fromkeys([BASELINE, *wanted]):
         mined = mine(arguments, base) if name == MINED else None
         given = [*arguments.overrides, *overrides(name, base, mined)]
-        said[name] = decisions(train(load(arguments.config, given)), base)
-    rows = judge(said, BASELINE, load_data(base.data, base.seed).splits["validation"], base.seed)
+        said[name] = decisions(train(load(arguments.config, given)), validation)
+    rows = judge(said, BASELINE, validation, base.seed)
     print(markdown(rows))
     path = base.output / "ablation.json"
     path.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n", encoding="utf-8")
@@ -79,17 +80,12 @@ def work(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def begin(experiment: Experiment) -> Run:
-    from distill.entry import begin as begin_run
-
-    return begin_run(experiment, argparse.Namespace(resume=True, overwrite=False), ("student",))
-
-
 def train(experiment: Experiment) -> Path:
     """The row's student, trained on or taken as an earlier call left it."""
+    from distill.entry import begin
     from distill.stages import make_student, make_teacher
 
-    run = begin(experiment)
+    run = begin(experiment, argparse.Namespace(resume=True, overwrite=False), ("student",))
     return make_student(run, make_teacher(run) if experiment.needs_teacher else None)
 
 
@@ -106,15 +102,13 @@ def mine(arguments: argparse.Namespace, base: Experiment) -> Path:
     return output / FILE
 
 
-def decisions(folder: Path, experiment: Experiment) -> NDArray:
-    """Whether each validation row is flagged, (rows,) bool."""
-    from core.data import load as load_data
+def decisions(folder: Path, rows: Rows) -> NDArray:
+    """Whether each of the rows is flagged, (rows,) bool."""
     from core.pipeline import open_pipeline
     from core.provenance import hardware
 
     pipeline = open_pipeline(folder)
     pipeline.use_threads(hardware()["cores"])
-    rows = load_data(experiment.data, experiment.seed).splits["validation"]
     flagged: NDArray = pipeline.classify(rows.texts).attack_probability >= 0.5
     return flagged
 

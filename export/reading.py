@@ -9,6 +9,8 @@ from core.excerpt import Reading
 from export.ends import Cut
 from export.writer import Writer
 
+INT32 = {"to": TensorProto.INT32}
+
 
 def shorten(writer: Writer, real: Cut, reading: Reading) -> Cut:
     """What the layers read, by whole-number arithmetic and so the same as `core.excerpt.Reading` takes.
@@ -18,11 +20,9 @@ def shorten(writer: Writer, real: Cut, reading: Reading) -> Cut:
     most, first, stretch = reading.excerpt.tokens, reading.excerpt.first, reading.excerpt.stretch
     one, before, behind = writer.integers(1), writer.integers(first - 1), writer.integers(first + stretch - 1)
     table = writer.constant("token weights", reading.token_weights.cpu().numpy())
-    looked_up = writer.add(
-        "Cast", [writer.add("Gather", [table, real.ids], "weights of tokens")], "weights", to_int32()
-    )
+    looked_up = writer.add("Cast", [writer.add("Gather", [table, real.ids], "weights of tokens")], "weights", INT32)
     there = writer.add("Squeeze", [real.mask, one], "there")  # (batch, longest)
-    counted = writer.add("Mul", [looked_up, writer.add("Cast", [there], "counts", to_int32())], "weights that count")
+    counted = writer.add("Mul", [looked_up, writer.add("Cast", [there], "counts", INT32)], "weights that count")
     # Room behind for stretches that begin at any token; they weigh no more than the last whole one, which comes first.
     room = writer.constant("room", np.array([0, 0, 0, most], np.int64))
     wide = writer.add("Pad", [counted, room], "weights with room")
@@ -54,7 +54,3 @@ def shorten(writer: Writer, real: Cut, reading: Reading) -> Cut:
     ids = writer.add("GatherElements", [real.ids, chosen], "excerpt", {"axis": 1})
     read = writer.add("Cast", [writer.add("Less", [place, lengths], "is read")], "read", {"to": TensorProto.FLOAT})
     return Cut(width, ids, writer.add("Unsqueeze", [read, one], "read row"))
-
-
-def to_int32() -> dict[str, int]:
-    return {"to": TensorProto.INT32}
