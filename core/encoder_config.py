@@ -9,8 +9,7 @@ from typing import Any
 import torch
 
 from core.architectures import ARCHITECTURES, Architecture
-from core.excerpt import Excerpt
-from core.spec import EncoderSpec
+from core.spec import EncoderSpec, Excerpt
 
 CUT = "raxe-mpnet"  # an MPNet whose layers differ, whose heads have a size of their own, or that reads excerpts
 MODEL_TYPES: dict[str, Architecture] = {

@@ -5,9 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from core.architectures import Architecture
-from core.excerpt import Excerpt
 
 FIRST_POSITION = 2  # MPNet counts positions from padding_idx + 1, as RoBERTa does
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """How long texts are shortened in front of the layers."""
+
+    tokens: int
+    """Tokens that the layers read at most, special ones included."""
+    first: int
+    """How many of them are the first of the text; then comes the stretch, and the last token closes."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.first <= self.tokens - 2:
+            raise ValueError(
+                f"an excerpt of {self.tokens} tokens cannot hold the first {self.first}: `first` must be 1 to"
+                f" {self.tokens - 2}, which leaves room for a stretch and the last token"
+            )
+
+    @property
+    def stretch(self) -> int:
+        """Tokens of the chosen stretch."""
+        return self.tokens - self.first - 1
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import UserError
-from core.excerpt import Excerpt
 from core.model import EncoderSpec, SentenceEncoder
 from core.schema import student as schema
 from core.schema.losses import TOKEN_TERMS, Losses
@@ -68,12 +67,12 @@ def _reading_excerpts(
     run: Run, asked: schema.Excerpt, encoder: SentenceEncoder, tokenizer: TextTokenizer
 ) -> SentenceEncoder:
     """The encoder with token weights learned from the labelled rows."""
-    rows, excerpt = run.corpus.splits["train"], Excerpt(asked.tokens, asked.first)
+    rows = run.corpus.splits["train"]
 
     def learn() -> NDArray[np.uint8]:
         return token_weights.learn(tokenizer.encode(rows.texts), rows.labels, encoder.spec.vocabulary_size)
 
-    return token_weights.give(encoder, excerpt, distributed.by_first(learn))
+    return token_weights.give(encoder, asked.spec, distributed.by_first(learn))
 
 
 def plan(run: Run, source: EncoderTeacher | EnsembleTeacher | None, begun: Begun) -> LayerPlan:

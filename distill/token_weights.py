@@ -12,8 +12,9 @@ from scipy.sparse import csr_array
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import normalize
 
-from core.excerpt import HEAVIEST, Excerpt
+from core.excerpt import HEAVIEST
 from core.model import SentenceEncoder, unfilled
+from core.spec import Excerpt
 
 INVERSE_REGULARISATION = 30.0  # as the TF-IDF baseline's, chosen on validation
 STEPS = 300  # of the solver, at most

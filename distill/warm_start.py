@@ -9,7 +9,6 @@ import torch
 
 from core import checkpoint, manifest
 from core.errors import UserError
-from core.excerpt import Excerpt
 from core.model import SentenceEncoder, build
 from core.pretrained import load_encoder, read_spec
 from core.rows import Taxonomy
@@ -45,8 +44,7 @@ def verify(config: Student) -> Path:
         raise UserError(
             f"student.max_length {config.max_length} is more than the {spec.max_positions - 2} positions of {folder}"
         )
-    asked = config.excerpt and Excerpt(config.excerpt.tokens, config.excerpt.first)
-    if spec.excerpt and spec.excerpt != asked:
+    if spec.excerpt and spec.excerpt != (config.excerpt and config.excerpt.spec):
         raise UserError(
             f"{folder} reads excerpts of {spec.excerpt.tokens} tokens, the first {spec.excerpt.first} among them: write"
             f" student.excerpt.tokens={spec.excerpt.tokens} student.excerpt.first={spec.excerpt.first}"

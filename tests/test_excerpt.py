@@ -16,12 +16,13 @@ from core import checkpoint
 from core.config import ConfigError, load
 from core.data import Corpus
 from core.errors import UserError
-from core.excerpt import Excerpt, Reading
+from core.excerpt import Reading
 from core.model import EncoderSpec, SentenceEncoder, build
 from core.pipeline import open_pipeline
 from core.pretrained import load_encoder, write_encoder
 from core.rows import Taxonomy
 from core.schema import Student
+from core.spec import Excerpt
 from core.tokenizer import TextTokenizer, pad
 from distill import token_weights, warm_start
 from distill.vocabulary import slice_embeddings

@@ -11,9 +11,9 @@ import pytest
 
 from core import manifest
 from core.errors import UserError
-from core.excerpt import Excerpt
 from core.pretrained import load_encoder, write_encoder
 from core.schema import Experiment
+from core.spec import Excerpt
 from distill import token_weights
 from export import beside, graph, int8, timing
 from export.stock import stock_int8

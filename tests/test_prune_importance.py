@@ -11,12 +11,12 @@ import torch
 
 from core import parametrised
 from core.errors import UserError
-from core.excerpt import Excerpt
 from core.heads import LinearHead, OperatingPoint
 from core.layer_subsets import batches_by_length, without_each
 from core.model import SentenceEncoder, build
 from core.schema import Heads
 from core.schema.pruning import PrunedHeads, PrunedLayers, PrunedNeurons, PrunedWeights
+from core.spec import Excerpt
 from prune import heads, importance, layers, magnitude, neurons
 from prune.cost_table import without_each_head
 from prune.hidden import count

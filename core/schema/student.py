@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+import core.spec
 from core.architectures import Architecture, attending
 from core.schema.base import Count, NamedPath, Section
 from core.schema.compression import FakeQuantisation, Sparsity
@@ -32,6 +33,11 @@ class Excerpt(Section):
         if self.first > self.tokens - 2:
             raise ValueError(f"`first` {self.first} leaves no room in {self.tokens} tokens: at most {self.tokens - 2}")
         return self
+
+    @property
+    def spec(self) -> core.spec.Excerpt:
+        """The same in the encoder's spec."""
+        return core.spec.Excerpt(self.tokens, self.first)
 
 
 class Student(Section):
