@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.rounds import Timing
+from distill.encoder_teacher import EncoderTeacher
 from distill.targets import cache_targets
-from distill.teachers import EncoderTeacher
 
 WARM_UP = 64  # texts, untimed: the first call of each side also sets up its kernels
 

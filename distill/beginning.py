@@ -14,11 +14,12 @@ from core.schema import student as schema
 from core.schema.losses import TOKEN_TERMS, Losses
 from core.tokenizer import TextTokenizer
 from distill import distributed, layer_search, origins, student, token_weights, vocabulary, warm_start
+from distill.encoder_teacher import EncoderTeacher
+from distill.ensemble_teacher import EnsembleTeacher
 from distill.experiment_run import Run
 from distill.layer_maps import layer_plan
 from distill.minilm import minilm_encoder
 from distill.split_targets import refuse_other_tokens
-from distill.teachers import EncoderTeacher, EnsembleTeacher
 from distill.token_states import NO_PLAN, LayerPlan, Layers
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +15,14 @@ from safetensors.numpy import save
 from core.errors import UserError
 from core.folders import atomic_write
 from core.rows import text_hash
+
+Outputs = Mapping[str, NDArray[np.generic]]
+"""What a teacher says of some texts: `embedding` (texts, dim), and with hidden states `hidden` and `ends`."""
+
+
+def key_of(parts: Mapping[str, object]) -> str:
+    """The name of the cache that holds what these parts made."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
 class TargetCache:
@@ -39,7 +48,7 @@ class TargetCache:
         """The distinct texts without a target."""
         return [text for text in dict.fromkeys(texts) if text_hash(text) not in self._place]
 
-    def add(self, texts: Sequence[str], arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    def add(self, texts: Sequence[str], arrays: Outputs) -> None:
         """Writes one shard whole or not at all."""
         digests = [text_hash(text) for text in texts]
         hashes = np.frombuffer(bytes.fromhex("".join(digests)), np.uint8).reshape(-1, 32)

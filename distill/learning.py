@@ -12,11 +12,12 @@ from core.tokenizer import TextTokenizer
 from core.torch_encoder import TorchEncoder
 from distill import student, warm_start
 from distill.cache import TargetCache
+from distill.encoder_teacher import EncoderTeacher
+from distill.ensemble_teacher import EnsembleTeacher
 from distill.experiment_run import Run
 from distill.imitated import Imitated
 from distill.split_targets import hidden_cache, split_targets
 from distill.targets import cache_targets
-from distill.teachers import EncoderTeacher, EnsembleTeacher
 from distill.token_states import LayerPlan
 from distill.training_set import TeacherTargets
 

@@ -14,9 +14,10 @@ from core.schema.losses import TOKEN_TERMS
 from core.tokenizer import TextTokenizer
 from distill.cache import TargetCache
 from distill.classifier import Logits
+from distill.encoder_teacher import EncoderTeacher
 from distill.imitated import Imitated
 from distill.targets import cache_targets, cached_states, hidden_megabytes, live_states
-from distill.teachers import EncoderTeacher, Teacher
+from distill.teachers import Teacher
 from distill.token_states import LayerPlan
 from distill.training_set import TeacherTargets, TokenSource
 

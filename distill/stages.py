@@ -17,10 +17,11 @@ from core.tokenizer import TextTokenizer
 from distill import distributed, in_training, origins, student, vocabulary, warm_start
 from distill.beginning import begin, plan
 from distill.classifier import SentenceClassifier, TorchHeads
+from distill.encoder_teacher import EncoderTeacher
 from distill.experiment_run import Run, finish, recipe, stored_type, train_classifier
 from distill.layer_maps import layer_plan
 from distill.learning import learn_from
-from distill.teachers import EncoderTeacher, open_teacher
+from distill.teachers import open_teacher
 
 
 def make_teacher(run: Run) -> Path:

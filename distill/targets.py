@@ -12,7 +12,8 @@ from tqdm import tqdm
 
 from distill import distributed
 from distill.cache import TargetCache
-from distill.teachers import EncoderTeacher, Teacher
+from distill.encoder_teacher import EncoderTeacher
+from distill.teachers import Teacher
 from distill.token_states import Layers, TokenStates, encode
 from distill.training_set import TokenSource
 

@@ -165,7 +165,7 @@ def test_the_models_are_those_of_the_experiment_and_open_on_both_sides(experimen
     from sentence_transformers import SentenceTransformer
 
     from core.torch_encoder import TorchEncoder
-    from distill.teachers import EncoderTeacher
+    from distill.encoder_teacher import EncoderTeacher
 
     made = subjects.make(experiment, 24, tmp_path)
     assert len(set(made.rows.texts)) == 24
@@ -247,7 +247,7 @@ def test_the_race_of_the_trainers(
 def test_caching_is_timed_from_an_empty_cache_and_a_full_one_costs_no_teacher(
     experiment: Experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from distill.teachers import EncoderTeacher
+    from distill.encoder_teacher import EncoderTeacher
 
     passes: list[int] = []
     outputs = EncoderTeacher.outputs

@@ -16,11 +16,11 @@ from core.tokenizer import TextTokenizer, pad
 from core.torch_encoder import TorchEncoder
 from distill import targets
 from distill.cache import TargetCache
+from distill.encoder_teacher import EncoderTeacher as Teacher
+from distill.encoder_teacher import batches as batches_of
 from distill.imitated import Imitated
 from distill.split_targets import hidden_cache, refuse_other_tokens, sentence_targets
 from distill.targets import cache_targets, cached_states, hidden_megabytes, live_states
-from distill.teachers import EncoderTeacher as Teacher
-from distill.teachers import batches as batches_of
 from distill.token_states import LayerPlan, Layers
 
 TEXTS = tuple(

@@ -17,7 +17,7 @@ from core.schema import Student
 from core.tokenizer import TextTokenizer
 from core.torch_encoder import TorchEncoder
 from distill.classifier import TorchHeads
-from distill.teachers import EncoderTeacher as Teacher
+from distill.encoder_teacher import EncoderTeacher as Teacher
 from distill.warm_start import load_heads, refuse_teacher_itself, start, verify
 
 SHAPE = {"layers": 2, "hidden_size": 32, "attention_heads": 4, "intermediate_size": 64}
