@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from core.decode.view import View
 from core.trigger import Trigger
@@ -13,8 +12,7 @@ WARN, BLOCK = 0.5, 0.8  # fixed by the consumers (serving contract); the heads a
 SHOWN_CHARACTERS = 120  # of a decoded text
 
 
-@dataclass(frozen=True)
-class Evidence:
+class Evidence(NamedTuple):
     """What is known of a text beside the model's scores."""
 
     triggers: Sequence[Trigger] = ()

@@ -11,23 +11,34 @@ GAP = "…"
 READ_CHARACTERS = 1200  # of a text: what a model of 256 tokens reads
 # Splitting bytes is seven times as fast as a regular expression, and this runs on every text that is served.
 _KEPT = bytes(code if code >= 128 or chr(code).isalnum() or chr(code) == "'" else 32 for code in range(256))
+_LOWERED = _KEPT.lower()
 _FOREIGN = re.compile(
-    "[\u00a0\u2010-\u2016\u2018\u201a-\u201f\u2026\u2039\u203a\u00ab\u00bb\u3000-\u3003\u3008-\u3011\uff01-\uff0f\uff1a-\uff1f]"
+    "[\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\u2010-\u2016\u2018\u201a-\u201f\u2026\u2039\u203a\u00ab\u00bb\u3000-\u3003\u3008-\u3011\uff01-\uff0f\uff1a-\uff1f]"
 )
 
 
-def words(text: str) -> list[str]:
-    """The words of the text's beginning in lower case: letters and digits, an apostrophe inside.
+def line(text: str) -> str:
+    """The words of the text's beginning in lower case, one or more spaces before, between and behind them.
 
-    A script without spaces gives a word from sign to sign.
+    Words are letters and digits, an apostrophe inside; a script without spaces gives a word from sign to sign.
     """
-    lowered = text[:READ_CHARACTERS].lower()
-    if not lowered.isascii():
-        lowered = _FOREIGN.sub(" ", lowered.replace("\u2019", "'"))
-    found = lowered.encode("utf-8", "replace").translate(_KEPT).decode().split()
-    if "'" not in lowered:
-        return found
-    return [bare for word in found if (bare := word.strip("'"))]
+    beginning = text[:READ_CHARACTERS]
+    if beginning.isascii():
+        kept = beginning.encode().translate(_LOWERED).decode()
+    else:
+        lowered = _FOREIGN.sub(" ", beginning.lower().replace("\u2019", "'"))
+        kept = lowered.encode("utf-8", "replace").translate(_KEPT).decode()
+    kept = f" {kept} "
+    if "'" in kept:
+        kept = kept.replace(" '", "  ").replace("' ", "  ")
+        if " '" in kept or "' " in kept:  # where several stand together, one was taken
+            kept = " ".join(["", *(word.strip("'") for word in kept.split()), ""])
+    return kept
+
+
+def words(text: str) -> list[str]:
+    """The words of the text's beginning, as in its `line`."""
+    return line(text).split()
 
 
 def runs(found: Sequence[str], longest: int = LONGEST) -> Iterator[str]:

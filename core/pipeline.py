@@ -126,7 +126,7 @@ class Pipeline:
             triggers=self._triggers(text)[:SHOWN_TRIGGERS],
             similar=near.similar(embeddings[0][0]) if near else (),
             view=view,
-            decided_by_view=bool(scores.attack[0] != raw_scores.attack[0]),
+            decided_by_view=scores is not raw_scores and bool(scores.attack[0] != raw_scores.attack[0]),
             by_layer=verdict is not None,
         )
         decided = decision(scores, self.taxonomy, evidence)

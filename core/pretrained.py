@@ -47,9 +47,14 @@ def write_encoder(folder: Path, encoder: SentenceEncoder, max_length: int, token
         for index, (path, kind) in enumerate(steps)
     ]
     write_json(folder / "modules.json", modules)
-    write_json(folder / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False})
+    write_length(folder, max_length)
     write_json(folder / "config_sentence_transformers.json", {"similarity_fn_name": "cosine"})
     copy_tokenizer(tokenizer_folder, folder)
+
+
+def write_length(folder: Path, max_length: int) -> None:
+    """States how many tokens sentence-transformers reads."""
+    write_json(folder / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False})
 
 
 def copy_tokenizer(source: Path, folder: Path) -> None:

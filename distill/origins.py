@@ -14,6 +14,7 @@ from core.model import EncoderSpec, SentenceEncoder, unfilled
 from core.pretrained import load_encoder
 from core.schema import Teacher
 from core.tokenizer import TextTokenizer
+from distill.bert import bert_encoder, is_bert, vocabulary
 from distill.grow import grow
 from distill.minilm import minilm_encoder, minilm_folder, write_mpnet_tokenizer
 
@@ -58,13 +59,18 @@ def initial(config: Teacher, texts: Sequence[str], work: Path, seed: int) -> tup
         folder = locate(str(config.name_or_path))
         if (folder / manifest.NAME).is_file():
             manifest.read(folder)  # one of ours: verify every hash first
-        encoder = load_encoder(folder, torch.float32)
+        speaks_bert = is_bert(folder)
+        if speaks_bert and vocabulary(folder) != vocabulary(minilm_folder()):
+            raise UserError(
+                f"{folder} is a BERT of another vocabulary than bert-base-uncased's, which MPNet's is made of"
+            )
+        encoder = bert_encoder(folder) if speaks_bert else load_encoder(folder, torch.float32)
         if config.max_length > encoder.spec.max_positions - 2:
             raise UserError(
                 f"teacher.max_length {config.max_length} is more than the {encoder.spec.max_positions - 2}"
                 f" positions of {folder}; lower it"
             )
-        return _with_dropout(encoder, config.dropout), folder
+        return _with_dropout(encoder, config.dropout), minilm_tokenizer(work) if speaks_bert else folder
     tokenizer_folder = minilm_tokenizer(work)
     sample = TextTokenizer.open(tokenizer_folder, config.max_length).encode(texts[:SAMPLE_TEXTS])
     spec = EncoderSpec(config.layers, config.hidden_size, 12, 4 * config.hidden_size)

@@ -28,7 +28,8 @@ def work(experiment: Experiment, arguments: argparse.Namespace) -> int:
     if not first:
         return 0
     call("export.run", experiment.output / RESOLVED, student)
-    served = [student.with_name(f"{student.name}-{precision}") for precision in experiment.export.formats]
+    names = [precision.replace("_", "-") for precision in experiment.export.formats]  # as export.run names them
+    served = [student.with_name(f"{student.name}-{name}") for name in names]
     judge(experiment, [*([teacher] if teacher else []), student, *served])
     print(f"done in {time.perf_counter() - start:.0f} s")
     return 0

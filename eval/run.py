@@ -7,10 +7,8 @@ import sys
 from pathlib import Path
 
 from core import cli
-from core.config import resolved
 from core.errors import UserError
 from core.folders import atomic_write, writable
-from core.provenance import provenance
 from core.schema import Experiment
 
 STATUSES = {"met": 0, "missed": 1, "undecided": 3}
@@ -19,10 +17,8 @@ STATUSES = {"met": 0, "missed": 1, "undecided": 3}
 def work(experiment: Experiment, arguments: argparse.Namespace | None = None) -> int:
     """Open, load, judge, write, print; the status says whether the targets are met, missed or undecided."""
     # Imported here so that --help and mistakes in the configuration do not wait for the model libraries.
-    from core.data import load
     from core.pipeline import open_pipeline
-    from eval.evaluator import evaluate
-    from eval.overlap import overlap
+    from eval.judged import judged, rows_of, shared_rows
     from eval.report import print_verdict, write_outcome
 
     if experiment.checkpoint is None:
@@ -31,24 +27,8 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
     folder = report_folder(experiment.output, experiment.checkpoint, split)
     writable(folder)
     pipeline = open_pipeline(experiment.checkpoint)
-    beside = ("train",) if experiment.data.gives_training else ()
-    corpus = load(experiment.data, experiment.seed, splits=(*beside, split))
-    shared = None
-    if beside:
-        named = ((pipeline.described.get("provenance") or {}).get("fingerprints") or {}).get("train")
-        training, fingerprint = corpus.splits["train"], corpus.fingerprints["train"]
-        shared = overlap(corpus.splits[split], training, fingerprint, named, corpus.unlabelled)
-    made_of = provenance(resolved(experiment), experiment.seed, corpus.fingerprints)
-    made_of["files"] = dict(pipeline.described.get("files", {}))  # by which an export knows a report of its own bytes
-    outcome = evaluate(
-        pipeline,
-        corpus.splits[split],
-        experiment.evaluation,
-        synthetic=corpus.synthetic,
-        provenance=made_of,
-        seed=experiment.seed,
-        overlap=shared,
-    )
+    corpus = rows_of(experiment)
+    outcome = judged(experiment, pipeline, corpus, shared_rows(experiment, corpus))
     paths = write_outcome(outcome, folder)
     print_verdict(outcome.report)
     for path in (*paths, side_by_side(experiment.output, split)):

@@ -65,16 +65,14 @@ def _sentence(tokens: int, stock: NDArray[np.float64], ours: NDArray[np.float64]
     """stock, ours: (rounds, calls), milliseconds."""
     import numpy as np
 
-    generator = np.random.default_rng(seed)
-    calls = stock.size
-    drawn = generator.integers(calls, size=(2000, calls))  # both of a drawn turn, since they ran side by side
-    resampled = np.median(stock.ravel()[drawn], axis=1) / np.median(ours.ravel()[drawn], axis=1)
-    low, high = np.quantile(resampled, [0.025, 0.975])
-    ratio = np.median(stock) / np.median(ours)
+    from export.timing import ratio
+
+    value, low, high = ratio(ours, stock, seed)
+    calls = ours.size
     verdict = "reached" if low >= TARGET else "missed" if high < TARGET else "not decided"
     return (
         f"{tokens} tokens: stock {np.median(stock):.2f} ms, int8 {np.median(ours):.2f} ms (medians of {calls} calls):"
-        f" {ratio:.3f} times as fast (95 % interval {low:.3f} to {high:.3f}); {TARGET} is {verdict}"
+        f" {value:.3f} times as fast (95 % interval {low:.3f} to {high:.3f}); {TARGET} is {verdict}"
     )
 
 

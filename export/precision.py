@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
 
 import onnx
 
@@ -20,11 +21,12 @@ def graphs(
     texts: Sequence[Sequence[int]],
     four_bits: FourBits | None = None,
     trained: Mapping[str, Stored] | None = None,
+    embedding_bits: Literal[4, 8] = 8,
 ) -> Iterator[tuple[Format, onnx.ModelProto]]:
     """Each format with its graph.
 
     texts: ids of training texts, on which fixed scales are measured; trained: `activation_scales` of the checkpoint's
-    manifest, where a training fixed them.
+    manifest, where a training fixed them; embedding_bits: of a weight in the int8 formats' table of words.
     """
     fixed = {"int8", "int8_avx2", "int8_packed", "int4", "int4_packed"} & set(formats)
     centred = int8.centre(fp32, texts) if fixed and not trained else fp32
@@ -37,12 +39,12 @@ def graphs(
                 yield chosen, fp32
             case "fp16":
                 yield chosen, half.to_half(fp32)
-            case "int8":
-                yield chosen, int8.quantise(centred, observed)
-            case "int8_avx2":
-                yield chosen, int8.quantise(centred, observed, reduce_range=True)
-            case "int8_packed":
-                yield chosen, int8.quantise(centred, observed, weights=InBytes(hold=nonzero(octets, 8)))
+            case "int8" | "int8_avx2" | "int8_packed":
+                narrow, hold = chosen == "int8_avx2", nonzero(octets, 8) if chosen == "int8_packed" else octets
+                if embedding_bits == 4:
+                    yield chosen, int4.quantise_table(centred, observed, four_bits or FourBits(), narrow, hold)
+                else:
+                    yield chosen, int8.quantise(centred, observed, weights=InBytes(narrow, hold))
             case "int8_dynamic":
                 yield chosen, int8.quantise(fp32)
             case "int4":

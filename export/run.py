@@ -39,7 +39,8 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
     fp32 = to_onnx(load_encoder(source))
     products: list[Product] = []
     trained = checkpoint.fields.get("activation_scales")
-    for chosen, graph in precision.graphs(fp32, settings.formats, watched, settings.int4, trained):
+    bits = settings.embedding_bits
+    for chosen, graph in precision.graphs(fp32, settings.formats, watched, settings.int4, trained, bits):
         product = judging.judged(experiment, checkpoint, graph, chosen, reference, sample)
         _write(experiment, product)
         if "sentence-transformers" in settings.layouts:

@@ -48,4 +48,5 @@ def _panel(panel: Axes, table: NDArray[np.float64], columns: list[int], title: s
             panel.text(column, row, f"{value:.{digits}f}", ha="center", va="center", size=6, color=dark)
     panel.set_xticks(range(1 + len(columns)), ["all", *map(str, columns)])
     panel.set_yticks(range(len(table)))
+    panel.grid(False)  # whatever style the caller has
     panel.set(title=title, xlabel="without this head", ylabel="layer")

@@ -62,6 +62,8 @@ def recovery(target: Path, spec: EncoderSpec, parent: Path, max_length: int) -> 
         "projection": str(spec.projection is not None).lower(),
         "max_length": max_length,
     }
+    if spec.excerpt:
+        student |= {"excerpt.tokens": spec.excerpt.tokens, "excerpt.first": spec.excerpt.first}
     shape = " ".join(f"student.{name}={value}" for name, value in student.items())
     teacher = f"teacher.origin=pretrained teacher.name_or_path={parent} teacher.training=null"
     return f"recovery: python -m distill.train --config FILE output=FOLDER {teacher} {shape}"
@@ -79,7 +81,7 @@ def main() -> None:
         sections=("checkpoint", "output", "seed", "pruning", "data", "heads", "losses"),
         needs_checkpoint=True,
         examples=[
-            "python -m prune.run --config configs/trimmed_64.yaml checkpoint=artifacts/distilled_64/student",
+            "python -m prune.run --config configs/trimmed_excerpt.yaml checkpoint=artifacts/distilled_excerpt/student",
             "python -m prune.run --config configs/plain_64.yaml checkpoint=artifacts/plain_64/student"
             " pruning.layers.remove=2 pruning.heads.remove=4 pruning.neurons.ratio=0.4",
         ],

@@ -37,6 +37,7 @@ DENSE: dict[Format, Format] = {"int8_packed": "int8", "int4_packed": "int4"}
 BITS = {"int8_packed": 8, "int4_packed": 4}
 TEXTS = [[token % VOCABULARY for token in text] for text in random_texts([9, 30, 3, 17, 44, 12])]
 PRODUCTS = "MatMulIntegerToFloat"
+TABLE = "word embeddings in 4 bits"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -218,6 +219,56 @@ def test_one_constant_a_matrix_is_left_in_a_session(
     assert not [name for name in kinds if name.endswith((" gaps", " values", " places"))]
 
 
+# The table of words in four bits
+
+
+@pytest.fixture(scope="module")
+def with_small_table() -> dict[Format, onnx.ModelProto]:
+    formats: tuple[Format, ...] = ("int8", "int8_avx2", "int8_packed", "int4")
+    fp32 = graph.to_onnx(pruned(0.9))
+    return dict(precision.graphs(fp32, formats, TEXTS, SETTINGS, embedding_bits=4))
+
+
+def test_a_small_table_beside_matrices_in_bytes(
+    graphs: dict[Format, onnx.ModelProto], with_small_table: dict[Format, onnx.ModelProto]
+) -> None:
+    """Table and positions are those of int4, the matrices those of int8."""
+    small, eight, four = (constants(model) for model in (with_small_table["int8"], graphs["int8"], graphs["int4"]))
+    assert small[TABLE].size == VOCABULARY * HIDDEN // 2  # two places in a byte
+    assert np.array_equal(small[TABLE], four[TABLE])
+    assert not any(value.size == VOCABULARY * HIDDEN for value in small.values())
+    matrices = [name for name in eight if name.startswith("layer ") and name.endswith(" integers")]
+    assert len(matrices) == 6 * LAYERS
+    assert all(np.array_equal(small[name], eight[name]) for name in matrices)
+    saved = graphs["int8"].ByteSize() - with_small_table["int8"].ByteSize()
+    assert saved > 0.4 * VOCABULARY * HIDDEN  # multiples and scales come besides
+
+
+def test_a_small_table_is_packed_to_the_bit(with_small_table: dict[Format, onnx.ModelProto]) -> None:
+    batch = batch_of(TEXTS)
+    dense, packed = (embeddings(with_small_table[name], batch) for name in ("int8", "int8_packed"))
+    assert np.array_equal(dense, packed)
+    assert with_small_table["int8_packed"].ByteSize() < with_small_table["int8"].ByteSize()
+
+
+def test_a_small_table_says_nearly_the_same(
+    graphs: dict[Format, onnx.ModelProto], with_small_table: dict[Format, onnx.ModelProto]
+) -> None:
+    batch = batch_of(TEXTS)
+    for name in ("int8", "int8_avx2"):
+        cosines = (embeddings(with_small_table[name], batch) * embeddings(graphs["int8"], batch)).sum(1)
+        assert 0.97 < cosines.min() < 0.99999
+
+
+def test_a_traced_graph_takes_a_small_table_too() -> None:
+    """It is older than INT4, and is brought to the first opset that has it."""
+    fp32 = graph.to_onnx(pruned(0.0, "convolution"))
+    ((_, model),) = precision.graphs(fp32, ("int8",), TEXTS, SETTINGS, embedding_bits=4)
+    assert next(entry.version for entry in model.opset_import if not entry.domain) >= 21
+    assert any(name.endswith(" in 4 bits") and value.ndim == 2 for name, value in constants(model).items())
+    assert np.isfinite(embeddings(model, batch_of(TEXTS))).all()
+
+
 def test_a_model_without_zeros_is_the_dense_one() -> None:
     formats: tuple[Format, ...] = ("int8", "int8_packed", "int4", "int4_packed")
     found = dict(precision.graphs(graph.to_onnx(pruned(0.0)), formats, TEXTS, SETTINGS))
@@ -272,13 +323,13 @@ def tensor_bytes(model: onnx.ModelProto, name: str) -> int:
 def test_the_manifest_of_a_folder_has_them(
     tiny_checkpoint: Path, data: dict[str, list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The tiny encoder has no zeros, and matrices too small to be worth it."""
+    """The tiny encoder has no zeros, and matrices too small to be worth it; its table is written in four bits."""
     experiment = Experiment(
         name="packed",
         checkpoint=tiny_checkpoint,
         output=tmp_path,
         data=Data(**data),  # type: ignore[arg-type]
-        export=Export(formats=("int8_packed",), parity=Parity(min_cosine=0.5, max_flip_rate=1.0)),
+        export=Export(formats=("int8_packed",), embedding_bits=4, parity=Parity(min_cosine=0.5, max_flip_rate=1.0)),
     )
     assert export_run.work(experiment) == 0
     folder = tmp_path / "tiny-int8-packed"
@@ -286,6 +337,8 @@ def test_the_manifest_of_a_folder_has_them(
     assert found["file"] == (folder / "embeddings_quantized_int8_packed.onnx").stat().st_size == found["dense"]
     assert found["weights"] == 2 * (4 * 32 * 32 + 2 * 32 * 64)
     assert (found["matrices"], found["packed_matrices"]) == (12, 0)
+    held = constants(onnx.load(folder / "embeddings_quantized_int8_packed.onnx"))
+    assert any(name.startswith("word embeddings") and name.endswith(" in 4 bits") for name in held)
     assert "0 of 12 matrices packed" in capsys.readouterr().out
 
 

@@ -13,7 +13,8 @@ from transformers import AutoTokenizer, BertModel, BertTokenizerFast, MPNetToken
 
 from core.errors import UserError
 from core.tokenizer import PAD_ID, TextTokenizer, pad
-from distill.minilm import OFFSET, minilm_encoder, minilm_folder
+from distill.bert import OFFSET
+from distill.minilm import minilm_encoder, minilm_folder
 
 # The hash of the vocabulary file of sentence-transformers/all-mpnet-base-v2, and that of our tokenizer's rules. The
 # tokenizer with the second hash was compared with the real tokenizer.json of MPNet (raxe-ai/raxe-ce at 0cd953e): the

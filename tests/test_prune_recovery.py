@@ -14,19 +14,29 @@ from core import manifest
 from core.config import load
 from core.data import Corpus
 from core.errors import UserError
-from core.model import EncoderSpec, SentenceEncoder
+from core.model import EncoderSpec, SentenceEncoder, build
 from core.pretrained import load_encoder, read_spec
 from core.rows import Taxonomy
 from core.schema import Experiment, Losses
+from core.schema.pruning import PrunedWeights
+from core.spec import Excerpt
 from distill import fit
 from distill.beginning import refuse_cut_heads
 from distill.callbacks import StopOnInterrupt
 from distill.experiment_run import Run
 from distill.stages import make_student, make_teacher
 from distill.token_states import Layers
+from prune import hidden, magnitude, surgery
 from prune import run as pruning
 
 ROOT = Path(__file__).resolve().parents[1]
+NO_DATA = (
+    "data.train=[README.md]",
+    "data.validation=[README.md]",
+    "data.test=[]",
+    "data.extra={}",
+    "data.unlabelled=[]",
+)
 
 
 class Killed(BaseException):
@@ -128,17 +138,37 @@ def test_zeros_that_grow_in_training_reach_cut_layers(
     assert share == pytest.approx(0.9, abs=1e-3)
 
 
-@pytest.mark.parametrize("name", ["option_b", "option_b_grown", "trimmed_64"])
+@pytest.mark.parametrize("name", ["option_b", "option_b_grown", "trimmed_excerpt"])
 def test_the_shipped_configurations_prune_and_recover(name: str) -> None:
     """That they say the same shape to both commands."""
-    experiment = load(ROOT / "configs" / f"{name}.yaml", ["data.train=[README.md]", "data.validation=[README.md]",
-                      "data.test=[]", "data.extra={}", "data.unlabelled=[]"])  # fmt: skip
+    experiment = load(ROOT / "configs" / f"{name}.yaml", NO_DATA)
     student, asked = experiment.student, experiment.pruning
     assert student.init == "checkpoint"
     assert student.name_or_path == experiment.output / asked.name
     assert experiment.teacher.training is None
     assert experiment.needs_teacher
     assert asked.heads.remove > 0
+
+
+def test_the_recovery_of_a_student_that_reads_excerpts_is_told_so() -> None:
+    spec = EncoderSpec(2, 32, 4, 64, layer_heads=((0, 1), (1, 2)), excerpt=Excerpt(16, 5))
+    line = pruning.recovery(Path("pruned"), spec, Path("parent"), 64)
+    given = [part for part in line.split() if part.startswith("student.")]
+    student = load(ROOT / "configs" / "trimmed_excerpt.yaml", [*given, *NO_DATA]).student
+    assert student.excerpt is not None
+    assert student.excerpt.spec == spec.excerpt
+    assert "excerpt" not in pruning.recovery(Path("pruned"), replace(spec, excerpt=None), Path("parent"), 64)
+
+
+def test_what_is_cut_off_leaves_the_excerpt_as_it_is() -> None:
+    encoder = build(EncoderSpec(3, 32, 4, 64, vocabulary_size=300, excerpt=Excerpt(16, 5))).eval()
+    assert encoder.reading is not None
+    encoder.reading.token_weights.copy_(torch.arange(300) % 256)
+    cut = surgery.keep_neurons(surgery.keep_heads(surgery.keep_layers(encoder, [0, 2]), [[1, 2]] * 2), [[0, 3]] * 2)
+    cut = hidden.keep(magnitude.zeroed(cut, PrunedWeights(ratio=0.5)), range(16))
+    assert cut.spec.excerpt == encoder.spec.excerpt
+    assert cut.reading is not None
+    assert torch.equal(cut.reading.token_weights, encoder.reading.token_weights)
 
 
 @pytest.mark.parametrize(

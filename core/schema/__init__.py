@@ -12,12 +12,14 @@ from core.schema.data import Columns, Data, Source
 from core.schema.ensemble import Ensemble
 from core.schema.fitting import refuse_missing_layers
 from core.schema.guard import Cascade, Serving, Triggers
+from core.schema.judging import Evaluation, Limits
 from core.schema.learning import Training
 from core.schema.lexical import Lexical
 from core.schema.losses import SENTENCE_TERMS, TOKEN_TERMS, Losses, Term
 from core.schema.mining import Mining
+from core.schema.options import Options
 from core.schema.pruning import Pruning
-from core.schema.serving import Evaluation, Export, Heads, Limits, Parity
+from core.schema.serving import Export, Heads, Parity
 from core.schema.student import Student
 from core.schema.teaching import Targets, Teacher
 
@@ -34,6 +36,7 @@ __all__ = [
     "Limits",
     "Losses",
     "Mining",
+    "Options",
     "Parity",
     "Pruning",
     "Serving",
@@ -88,6 +91,8 @@ class Experiment(Section):
     """ONNX."""
     evaluation: Evaluation = Evaluation()
     """The verdict."""
+    options: Options = Options()
+    """The table of options."""
 
     @property
     def needs_teacher(self) -> bool:

@@ -51,6 +51,8 @@ class Serving(Section):
     """Attack probability from which a decoded view is an attack; lower ones catch more of what is encoded."""
     first_layer: Literal["careful", "balanced", "eager"] | None = None
     """How sure the keywords must be to decide without the model; null: the model sees every text."""
+    max_length: Annotated[int, Field(ge=8, le=512)] | None = None
+    """With `distill.fit_heads`: tokens that a PyTorch checkpoint reads from now on; null: as many as before."""
 
 
 class Cascade(Section):

@@ -71,8 +71,9 @@ def packed_bytes(found: Gaps, bits: int) -> int:
 def _scattered(writer: Writer, name: str, shape: tuple[int, ...], found: Gaps, values: Hold) -> str:
     """The INT8 tensor `name`.
 
-    What a session computes while it folds counts against its peak of memory until all is folded: here 8 bytes a value
-    and 2 a weight.
+    What a session computes while it folds counts against its peak of memory until all is folded, also where an `If`
+    holds it back: here 8 bytes a value and 2 a weight. Places counted within each row would spare the `Reshape`, but
+    rows of equally many values take twice the file: zeros of a global ranking lie too unevenly.
     """
     held = writer.constant(f"{name} gaps", found.gaps.astype(WIDTHS[found.bits])[None])  # (1, values)
     steps = writer.add("Cast", [held], f"{name} steps", {"to": TensorProto.INT32})

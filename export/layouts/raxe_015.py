@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from core import manifest
 from core.checkpoint import tokenizer_name
 from core.folders import write_json
-from core.pretrained import copy_tokenizer
-from export.layouts import card, derived_heads, fields, mapping, outputs, raxe_names
+from export.layouts import card, derived_heads, fields, mapping, outputs, raxe_names, tokenizer_files
 from export.layouts.product import Product
 
 CLASSES = {
@@ -51,8 +50,7 @@ def write(folder: Path, product: Product) -> manifest.Manifest:
     for name, head in derived_heads.derive(product.heads, product.taxonomy).items():
         names.append(f"classifier_{name}.onnx")
         (folder / names[-1]).write_bytes(head.SerializeToString())
-    copy_tokenizer(product.source, folder)
-    cut_at(folder / "tokenizer.json", product.checkpoint.max_length)
+    tokenizer_files.write(product.source, folder, cut_at(product.checkpoint.max_length))
     shutil.copyfile(product.source / "config.json", folder / "config.json")
     described = fields.common(product, "raxe-0.15", "raxe-0.15", folder, [graph, *names])
     write_json(folder / "label_config.json", _labels())
@@ -63,11 +61,10 @@ def write(folder: Path, product: Product) -> manifest.Manifest:
     return manifest.write(folder, described)
 
 
-def cut_at(path: Path, max_length: int) -> None:
-    """The package obeys the truncation of tokenizer.json and has no other; padding it adds itself."""
-    rules = json.loads(path.read_text(encoding="utf-8"))
+def cut_at(max_length: int) -> dict[str, Any]:
+    """Entries of tokenizer.json: the package obeys its truncation and has no other; padding it adds itself."""
     cut = {"direction": "Right", "max_length": max_length, "strategy": "LongestFirst", "stride": 0}
-    write_json(path, rules | {"truncation": cut, "padding": None})
+    return {"truncation": cut, "padding": None}
 
 
 def _labels() -> dict[str, object]:

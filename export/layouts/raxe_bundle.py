@@ -11,8 +11,7 @@ from core.checkpoint import Classifier, load_classifier
 from core.errors import UserError
 from core.folders import write_json
 from core.heads import LinearHead
-from core.pretrained import copy_tokenizer
-from export.layouts import bundle_files, card, fields, joblib_heads, outputs
+from export.layouts import bundle_files, card, fields, joblib_heads, outputs, tokenizer_files
 from export.layouts.product import Product
 
 USE = """```python
@@ -37,7 +36,7 @@ def write(folder: Path, product: Product, tokenizer: str) -> manifest.Manifest:
     classifier = _classifier(checkpoint)
     served = outputs.projected_tokens_first(product.graph, product.source)
     (folder / graph).write_bytes(served.SerializeToString())
-    copy_tokenizer(product.source, folder)
+    tokenizer_files.write(product.source, folder)
     shutil.copyfile(product.source / "config.json", folder / "config.json")
     described = fields.common(product, "raxe-bundle", "raxe-bundle", folder, [graph], bundle)
     described["model"] |= {"onnx_embeddings": graph, "tokenizer": tokenizer, "model_type": "bundle"}

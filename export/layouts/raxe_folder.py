@@ -10,8 +10,7 @@ from core import clusters, first_layer, manifest, triggers
 from core.checkpoint import TAXONOMY, tokenizer_name
 from core.folders import write_json
 from core.heads import HEADS, head_path
-from core.pretrained import copy_tokenizer
-from export.layouts import card, fields
+from export.layouts import card, fields, tokenizer_files
 from export.layouts.product import Product
 from export.merged import merge
 
@@ -48,7 +47,7 @@ def write(folder: Path, product: Product) -> manifest.Manifest:
     """Fills an empty folder."""
     graph = graph_name(product.precision)
     (folder / graph).write_bytes(product.graph.SerializeToString())
-    copy_tokenizer(product.source, folder)
+    tokenizer_files.write(product.source, folder)
     heads = [head_path(Path(), head).name for head in HEADS]
     for part in (*SHARED, *heads):
         shutil.copyfile(product.source / part, folder / part)
