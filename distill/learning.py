@@ -38,8 +38,9 @@ def learn_from(
     settings, terms = run.experiment.targets, run.experiment.losses.terms()
     distilling = not terms.keys().isdisjoint((*SENTENCE_TERMS, *TOKEN_TERMS))
     new_projection = begun.new_projection if begun else encoder.projection is not None
-    if begun and distilling:
-        warm_start.refuse_teacher_itself(begun, source)
+    student = run.experiment.student
+    if begun and distilling and not (student.fake_quantisation or student.sparsity):
+        warm_start.refuse_teacher_itself(begun, source)  # with either, the student is no longer what it began as
     if not (distilling or new_projection):
         return {}
     cache = cache_targets(source, run.texts, settings.cache_dir, (), settings.tokens_per_batch)

@@ -12,6 +12,7 @@ import pytest
 from core import manifest
 from core.config import load
 from core.corpus.generate import generate
+from core.errors import UserError
 from core.pipeline import open_pipeline
 from core.pretrained import load_encoder, read_spec
 from core.schema import Experiment
@@ -140,3 +141,21 @@ def test_a_student_trained_sparse_and_under_rounding(
     integers = matrices[0] / (matrices[0].abs().amax(1, keepdim=True) / 127)
     assert (integers - integers.round()).abs().max() < 1e-3
     assert len(manifest.read(made).fields["activation_scales"]) > 0
+
+
+def test_a_checkpoint_teaches_itself_only_where_it_is_to_run_otherwise(
+    files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_verdicts(monkeypatch)
+    assert train.work(experiment("plain_64", *files, *TINY, f"output={tmp_path / 'exact'}"), BEGUN) == 0
+    exact = tmp_path / "exact" / "student"
+    itself = [
+        "student.init=checkpoint", f"student.name_or_path={exact}", "teacher.origin=pretrained",
+        "teacher.training=null", f"teacher.name_or_path={exact}", "losses.logits_kd=1",
+        f"targets.cache_dir={tmp_path / 'cache'}",
+    ]  # fmt: skip
+    with pytest.raises(UserError, match="is the teacher itself"):
+        train.work(experiment("plain_64", *files, *TINY, *itself, f"output={tmp_path / 'again'}"), BEGUN)
+    rounded = ["student.fake_quantisation={bits: 8, activations: true}", f"output={tmp_path / 'rounded'}"]
+    assert train.work(experiment("plain_64", *files, *TINY, *itself, *rounded), BEGUN) == 0
+    assert manifest.read(tmp_path / "rounded" / "student").fields["activation_scales"]
