@@ -314,6 +314,7 @@ def test_ranges_are_watched_then_fixed_and_survive_a_save(encoder: SentenceEncod
     fake_quant.apply(encoder, settings)
     with pytest.raises(UserError, match=r"nothing has entered transformer\.encoder\.layer\.0\.attention\.attn\.q yet"):
         activation_ranges.freeze(encoder)
+    torch.manual_seed(7)  # of dropout: the ranges must not depend on which tests ran before
     encoder.train()
     embed(encoder)
     encoder.eval()
