@@ -98,6 +98,7 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
     from core.ensemble import EnsembleEncoder, open_member
     from core.folders import writable
     from core.provenance import hardware, provenance
+    from distill.finish import describe_scores
 
     folders = experiment.ensemble.members
     if not folders:
@@ -126,7 +127,7 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
     write(target, encoder.members, encoder.dimension, classifier, fields)
     for member in described:
         print(f"  weight {member['weight']:.3f}  {member['name']}")
-    print(f"{target}: validation F1 {scores['validation_f1']:.4f}, FPR {scores['validation_false_positive_rate']:.4f}")
+    print(describe_scores(target, scores))
     return 0
 
 

@@ -54,6 +54,11 @@ def make_classifier(
     return Classifier(heads, point, taxonomy, learned, calibrations), scores
 
 
+def describe_scores(folder: Path, scores: Mapping[str, float]) -> str:
+    """The line that ends whatever makes a checkpoint from embeddings."""
+    return f"{folder}: validation F1 {scores['validation_f1']:.4f}, FPR {scores['validation_false_positive_rate']:.4f}"
+
+
 def step_report(
     logits: tuple[NDArray[np.float32], ...],
     folder: Path,

@@ -13,8 +13,12 @@ from core.errors import UserError
 from core.schema import Experiment
 
 if TYPE_CHECKING:
+    from core.checkpoint import Classifier
+    from core.data import Corpus
     from core.encoder import Encoder
+    from core.heads import Head
     from core.manifest import Manifest
+    from core.rows import Taxonomy
 
 
 def refuse_unfitted(kind: str, module: str) -> None:
@@ -53,6 +57,18 @@ def open_at_length(old: Manifest, length: int) -> Encoder:
     return open_encoder(old.folder, replace(old, fields={**old.fields, "max_length": length}))[0]
 
 
+def fitted(
+    encoder: Encoder, corpus: Corpus, taxonomy: Taxonomy, experiment: Experiment
+) -> tuple[Classifier[Head], dict[str, float]]:
+    """Heads fitted on the encoder's embeddings of the training rows; operating point and scores from validation."""
+    from distill.finish import make_classifier
+    from distill.heads.fitting import fit_heads
+
+    train, validation = (encoder.encode(corpus.splits[name].texts) for name in ("train", "validation"))
+    heads = fit_heads(train, corpus.splits["train"], taxonomy, experiment.heads, experiment.seed)
+    return make_classifier(heads, validation, corpus, taxonomy, experiment.heads)
+
+
 def work(experiment: Experiment, arguments: argparse.Namespace | None = None) -> int:
     """Writes <output>/<checkpoint's name>-<kind of head>."""
     # Imported here so that --help and mistakes in the configuration do not wait for the model libraries.
@@ -63,8 +79,7 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
     from core.pretrained import write_length
     from core.provenance import provenance
     from core.rows import Taxonomy
-    from distill.finish import make_classifier
-    from distill.heads.fitting import fit_heads
+    from distill.finish import describe_scores
 
     source, kind = Path(str(experiment.checkpoint)), experiment.heads.kind
     kind = "logistic" if kind == "linear" else kind
@@ -76,9 +91,7 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
     encoder = open_at_length(old, length)
     corpus = load(experiment.data, experiment.seed)
     taxonomy = Taxonomy.of(corpus.splits["train"])
-    train, validation = (encoder.encode(corpus.splits[name].texts) for name in ("train", "validation"))
-    heads = fit_heads(train, corpus.splits["train"], taxonomy, experiment.heads, experiment.seed)
-    classifier, scores = make_classifier(heads, validation, corpus, taxonomy, experiment.heads)
+    classifier, scores = fitted(encoder, corpus, taxonomy, experiment)
     target = experiment.output / f"{old.name}-{kind}"
     with new_folder(target) as temporary:
         shutil.copytree(source, temporary, dirs_exist_ok=True)
@@ -95,7 +108,7 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
             "provenance": provenance(resolved(experiment), experiment.seed, corpus.fingerprints),
         }
         manifest.write(temporary, {**old.fields, **changed})
-    print(f"{target}: validation F1 {scores['validation_f1']:.4f}, FPR {scores['validation_false_positive_rate']:.4f}")
+    print(describe_scores(target, scores))
     print(describe_sizes(target))
     return 0
 

@@ -6,7 +6,7 @@ import argparse
 
 from core import cli
 from core.schema import Experiment
-from distill.fit_heads import describe_sizes, refuse_unfitted
+from distill.fit_heads import describe_sizes, fitted, refuse_unfitted
 
 NAME = "frozen"
 
@@ -27,8 +27,7 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
     from core.tokenizer import TextTokenizer
     from core.torch_encoder import TorchEncoder
     from distill import origins
-    from distill.finish import make_classifier
-    from distill.heads.fitting import fit_heads
+    from distill.finish import describe_scores
 
     target = writable(experiment.output) / NAME
     corpus = load(experiment.data, experiment.seed)
@@ -37,9 +36,7 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
         config = experiment.teacher
         encoder, tokenizer_folder = origins.initial(config, train.texts, Path(scratch), experiment.seed)
         reader = TorchEncoder(encoder, TextTokenizer.open(tokenizer_folder, config.max_length))
-        embeddings, judged = (reader.encode(corpus.splits[name].texts) for name in ("train", "validation"))
-        heads = fit_heads(embeddings, train, taxonomy, experiment.heads, experiment.seed)
-        classifier, scores = make_classifier(heads, judged, corpus, taxonomy, experiment.heads)
+        classifier, scores = fitted(reader, corpus, taxonomy, experiment)
         described = {
             "seed": experiment.seed,
             "parent": {"name": config.name_or_path or "all-MiniLM-L6-v2", "digest": origins.origin_hash(config)},
@@ -50,7 +47,7 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
         if corpus.synthetic:
             described["synthetic"] = True
         checkpoint.save(target, encoder, classifier, config.max_length, tokenizer_folder, described)
-    print(f"{target}: validation F1 {scores['validation_f1']:.4f}, FPR {scores['validation_false_positive_rate']:.4f}")
+    print(describe_scores(target, scores))
     print(describe_sizes(target))
     return 0
 

@@ -70,6 +70,7 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
     from core.data import load
     from core.folders import writable
     from core.provenance import provenance
+    from distill.finish import describe_scores
 
     refuse_unfitted(experiment.heads.kind, "distill.lexical")
     writable(experiment.output)
@@ -82,7 +83,7 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
         fields["synthetic"] = True
     target = experiment.output / NAME
     write(target, encoder, classifier, fields)
-    print(f"{target}: validation F1 {scores['validation_f1']:.4f}, FPR {scores['validation_false_positive_rate']:.4f}")
+    print(describe_scores(target, scores))
     return 0
 
 
