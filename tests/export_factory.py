@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -65,3 +66,12 @@ def by_torch(encoder: SentenceEncoder, batch: Batch) -> tuple[NDArray[np.float32
 
 def constants(model: onnx.ModelProto) -> dict[str, NDArray[Any]]:
     return {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+
+
+def optimised(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
+    """What onnxruntime makes of it under default options."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.optimized_model_filepath = str(folder / "optimised.onnx")
+    onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+    return onnx.load(folder / "optimised.onnx")

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper
@@ -26,6 +25,7 @@ from tests.export_factory import (
     constants,
     embeddings,
     opened,
+    optimised,
     random_encoder,
     random_texts,
 )
@@ -43,11 +43,7 @@ def fp32(encoder: SentenceEncoder) -> onnx.ModelProto:
 
 def fused(model: onnx.ModelProto, folder: Path) -> Counter[str]:
     """The operators that onnxruntime runs after its default optimisations."""
-    options = onnxruntime.SessionOptions()
-    options.optimized_model_filepath = str(folder / "optimised.onnx")
-    options.log_severity_level = 3
-    onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
-    return Counter(node.op_type for node in onnx.load(folder / "optimised.onnx").graph.node)
+    return Counter(node.op_type for node in optimised(model, folder).graph.node)
 
 
 def test_inputs_and_outputs_by_name_and_versions(fp32: onnx.ModelProto, encoder: SentenceEncoder) -> None:

@@ -32,7 +32,7 @@ from export.int8 import tables
 from export.int8.observe import Observed
 from export.int8.watch import watch
 from export.writer import Writer
-from tests.export_factory import HEADS, HIDDEN, INNER, LAYERS, batch_of, constants, embeddings
+from tests.export_factory import HEADS, HIDDEN, INNER, LAYERS, batch_of, constants, embeddings, optimised
 
 BLOCKS = Grid(4, 16, whole_multiples=True)
 SETTINGS = FourBits(block_size=16)
@@ -84,15 +84,6 @@ def observed(fp32: onnx.ModelProto) -> Observed:
 @pytest.fixture(scope="module")
 def quantised(fp32: onnx.ModelProto, observed: Observed) -> onnx.ModelProto:
     return int4.quantise(fp32, observed, TEXTS, SETTINGS)
-
-
-def optimised(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
-    """What onnxruntime makes of it under default options."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.optimized_model_filepath = str(folder / "optimised.onnx")
-    onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
-    return onnx.load(folder / "optimised.onnx")
 
 
 # Codec

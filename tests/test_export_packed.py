@@ -29,7 +29,7 @@ from export.codec.nonzero import OVERHEAD, gaps, packed_bytes
 from export.int4.compensate import compensated
 from export.int8 import tables
 from export.writer import Writer
-from tests.export_factory import HEADS, HIDDEN, INNER, LAYERS, batch_of, constants, embeddings, random_texts
+from tests.export_factory import HEADS, HIDDEN, INNER, LAYERS, batch_of, constants, embeddings, optimised, random_texts
 
 SETTINGS = FourBits(block_size=16)
 VOCABULARY = 2000
@@ -64,15 +64,6 @@ def pruned(share: float, architecture: Architecture = "mpnet") -> SentenceEncode
 def graphs() -> dict[Format, onnx.ModelProto]:
     formats: tuple[Format, ...] = ("int8", "int8_packed", "int4", "int4_packed")
     return dict(precision.graphs(graph.to_onnx(pruned(0.9)), formats, TEXTS, SETTINGS))
-
-
-def optimised(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
-    """What onnxruntime makes of it under default options."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.optimized_model_filepath = str(folder / "optimised.onnx")
-    onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
-    return onnx.load(folder / "optimised.onnx")
 
 
 def run(writer: Writer, name: str, shape: tuple[int, ...]) -> NDArray[np.int8]:
