@@ -20,6 +20,12 @@ class Projections:
     value: Tensor
 
 
+def narrowed(values: Tensor) -> Tensor:
+    """In the type that autocast multiplies in, where it is on: converted once, not by every product that takes it."""
+    kind = values.device.type
+    return values.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else values
+
+
 class MultiHead(nn.Module):
     """What every kind of attention here projects with; parameter names as in transformers' MPNet."""
 
@@ -36,6 +42,7 @@ class MultiHead(nn.Module):
 
     def project(self, hidden: Tensor) -> Projections:
         """hidden: (batch, tokens, hidden)."""
+        hidden = narrowed(hidden)
         return Projections(self.q(hidden), self.k(hidden), self.v(hidden))
 
     def _split(self, projected: Tensor, batch: int, tokens: int) -> Tensor:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from core.layers import EncoderSpec, SelfAttention
 from core.model import SentenceEncoder
@@ -106,3 +107,30 @@ def test_the_encoder_trains_its_relative_bias(tiny_encoder: SentenceEncoder) -> 
     assert torch.bfloat16 in found
     (gradient,) = torch.autograd.grad(embedding[:, 0].sum(), [relative.weight])
     assert gradient.abs().max() > 0
+
+
+class Conversions(TorchDispatchMode):
+    """Notes the shape of everything that is turned into BF16."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shapes: list[tuple[int, ...]] = []
+
+    def __torch_dispatch__(self, function, types, arguments=(), named=None):  # type: ignore[no-untyped-def]
+        if function is torch.ops.aten._to_copy.default and (named or {}).get("dtype") == torch.bfloat16:
+            self.shapes.append(tuple(arguments[0].shape))
+        return function(*arguments, **(named or {}))
+
+
+def test_what_several_products_take_is_narrowed_once(tiny_encoder: SentenceEncoder) -> None:
+    layers = tiny_encoder.spec.layers
+    assert layers > 1
+    ids = torch.randint(5, 1000, (BATCH, TOKENS), generator=torch.Generator().manual_seed(6))
+    with torch.autocast("cpu", torch.bfloat16), Conversions() as found:
+        tiny_encoder(ids, torch.ones_like(ids))
+    states, bias = (
+        (BATCH, TOKENS, tiny_encoder.spec.hidden_size),
+        (BATCH, tiny_encoder.spec.attention_heads, *[TOKENS] * 2),
+    )
+    assert found.shapes.count(bias) == 1  # shared by all layers
+    assert found.shapes.count(states) == 2 * layers  # queries, keys and values take one, the feed-forward another

@@ -15,7 +15,7 @@ from core.architectures.linear_attention import LinearAttention
 from core.architectures.mixing import MixingLayer
 from core.architectures.static import StaticEmbeddings
 from core.errors import UserError
-from core.layers import FIRST_POSITION, Embeddings, EncoderSpec, Layer, Projections
+from core.layers import FIRST_POSITION, Embeddings, EncoderSpec, Layer, Projections, narrowed
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,7 @@ class Transformer(nn.Module):
         self, input_ids: Tensor, attention_mask: Tensor, projections: Collection[int] = (), scores: Collection[int] = ()
     ) -> tuple[tuple[Tensor, ...], dict[int, Inside]]:
         bias = self.bias(attention_mask)
+        shared = narrowed(bias)
         states, inside = [self.embeddings(input_ids)], dict[int, Inside]()
         for number, layer in enumerate(self.encoder.layer, 1):
             assert isinstance(layer, Layer | MixingLayer)
@@ -104,6 +105,6 @@ class Transformer(nn.Module):
                     )
                 projected = attention.project(states[-1])
                 inside[number] = Inside(projected, attention.scores(projected, bias) if number in scores else None)
-            where = bias if isinstance(layer, Layer) else attention_mask
+            where = shared if isinstance(layer, Layer) else attention_mask
             states.append(layer(states[-1], where, projected))
         return tuple(states), inside
