@@ -22,6 +22,7 @@ from core.folders import atomic_write
 from core.precision import bf16_training
 from core.schema import Heads, Losses, Training
 from distill import distributed
+from distill.allocator import keep_freed_memory
 from distill.arguments import optimizer, trainer_arguments
 from distill.average import Averaged, AverageEveryStep
 from distill.callbacks import Judge, ReportOnSave, StopOnInterrupt, StopTogether
@@ -53,6 +54,7 @@ def fit(
     callbacks: what acts on the weights while they are trained, before anything of ours looks at them.
     Raises KeyboardInterrupt after an interruption, once the step's checkpoint is saved.
     """
+    keep_freed_memory()
     bf16 = distributed.by_first(lambda: in_bf16(training, folder, resume))
     arguments = trainer_arguments(training, len(train_set.data), folder, seed, bf16)
     distributed.confirm(arguments.world_size)

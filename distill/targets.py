@@ -11,6 +11,7 @@ import torch
 from tqdm import tqdm
 
 from distill import distributed
+from distill.allocator import keep_freed_memory
 from distill.cache import TargetCache
 from distill.encoder_teacher import EncoderTeacher
 from distill.teachers import Teacher
@@ -33,6 +34,7 @@ def cache_targets(
 
     Several processes take the shards in turn and return when all are written, to a folder that they share.
     """
+    keep_freed_memory()
     folder = cache_dir / teacher.key(layers)
     folder.mkdir(parents=True, exist_ok=True)
     cache = TargetCache(folder, layers)
