@@ -87,21 +87,26 @@ def fit(
     trainer.config = config
     trainer.pending = []
     trainer.targets = {True: train_set.targets, False: validation_set.targets}
-    last = where_to_go_on(arguments, folder) if resume else None
-    if last and ended(last):  # killed after the last save: not one step more
-        state = load_best(averaged or model, last)
-    else:
-        if distributed.rank():  # not the first one's dropout again
-            torch.manual_seed(seed + distributed.rank())
-        with full_disk_explained(folder):
-            trainer.train(resume_from_checkpoint=str(last) if last else None)
-        if stop.interrupted:
-            raise KeyboardInterrupt
-        state = trainer.state
+    state = _trained(trainer, folder, resume)
+    if stop.interrupted:
+        raise KeyboardInterrupt
     if averaged:
         averaged.settle()
     model.cpu()  # what follows (heads, operating point, saving) is small
     return float(state.epoch or 0.0)
+
+
+def _trained(trainer: DistillationTrainer, folder: Path, resume: bool) -> TrainerState:
+    """Trains the trainer's model to its best state, from the newest whole step checkpoint on where `resume` says so."""
+    last = where_to_go_on(trainer.args, folder) if resume else None
+    if last and ended(last):  # killed after the last save: not one step more
+        assert isinstance(trainer.model, torch.nn.Module)
+        return load_best(trainer.model, last)
+    if distributed.rank():  # not the first one's dropout again
+        torch.manual_seed(trainer.args.seed + distributed.rank())
+    with full_disk_explained(folder):
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
+    return trainer.state
 
 
 def in_bf16(training: Training, folder: Path, resume: bool) -> bool:
