@@ -19,7 +19,10 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 @dataclass(frozen=True)
 class Judged:
-    """n distinct texts, and the attack probabilities, as served, that student and teacher give them."""
+    """n distinct texts that the student flags, with the attack probabilities, as served, that both models give them.
+
+    The teacher, mostly the slower model by far, is asked about no other.
+    """
 
     texts: tuple[str, ...]
     sources: tuple[str, ...]
@@ -35,35 +38,27 @@ def attack_shares(sources: Sequence[str], training: Rows) -> NDArray[np.float64]
 
 
 def hard_negatives(judged: Judged, mining: Mining) -> NDArray[np.int64]:
-    """Positions of the texts that the student flags and the teacher calls clearly benign, the student's surest first.
+    """Positions of the texts that the teacher calls clearly benign, the student's surest first.
 
     On equal terms the teacher's surest comes first. A source that gives (nearly) nothing but attacks is not believed to
     have given a benign text. Training again on a model's own false alarms is hard negative mining as in Felzenszwalb
     et al. 2010 (PAMI 32, 1627), with the teacher in place of the annotator.
     """
-    alarms = _false_alarms(judged, mining)
+    alarms = judged.teacher < mining.teacher_below
     found = np.flatnonzero(alarms & (judged.attack_share <= mining.max_attack_share))
     worst_first = np.lexsort((judged.teacher[found], -judged.student[found]))
     chosen: NDArray[np.int64] = found[worst_first]
     return chosen
 
 
-def _false_alarms(judged: Judged, mining: Mining) -> NDArray[np.bool_]:
-    """Where the student flags what the teacher calls clearly benign, (n,)."""
-    return (judged.student >= mining.student_threshold) & (judged.teacher < mining.teacher_below)
-
-
 def counts(judged: Judged, mining: Mining) -> dict[str, int]:
-    """How many texts there are, each model flags, count as hard negatives or not, and the student alone lets pass."""
-    student, teacher = judged.student >= mining.student_threshold, judged.teacher >= WARN
+    """How many texts the student flags, the teacher flags as well, and count as hard negatives or not."""
     found = len(hard_negatives(judged, mining))
     return {
-        "texts": len(judged.texts),
-        "flagged_by_student": int(student.sum()),
-        "flagged_by_teacher": int(teacher.sum()),
+        "flagged_by_student": len(judged.texts),
+        "flagged_by_both": int((judged.teacher >= WARN).sum()),
         "hard_negatives": found,
-        "of_attack_sources": int(_false_alarms(judged, mining).sum()) - found,
-        "missed_by_student": int((teacher & ~student).sum()),
+        "of_attack_sources": int((judged.teacher < mining.teacher_below).sum()) - found,
     }
 
 
@@ -99,15 +94,13 @@ def summary(judged: Judged, chosen: NDArray[np.int64], mining: Mining) -> list[s
     )
     flagged, below = f"{mining.student_threshold:g}", f"{mining.teacher_below:g}"
     lines = [
-        f"{said['texts']} texts; flagged by the student: {said['flagged_by_student']},"
-        f" by the teacher: {said['flagged_by_teacher']}",
+        f"flagged by the student: {said['flagged_by_student']}, of these by the teacher: {said['flagged_by_both']}",
         f"hard negatives (student >= {flagged}, teacher < {below}): {said['hard_negatives']}{capped}",
         f"not believed (of sources with over {mining.max_attack_share:.0%} attacks): {said['of_attack_sources']}",
-        f"missed (student < {flagged}, teacher >= {WARN:g}): {said['missed_by_student']}, not written",
         f"{'quantiles':<30}" + "".join(f"{share:>8.0%}" for share in QUANTILES),
     ]
     everything = np.arange(len(judged.texts))
-    for name, part in (("all texts", everything), ("hard negatives", chosen)):
+    for name, part in (("all flagged", everything), ("hard negatives", chosen)):
         for model in ("student", "teacher") if len(part) else ():
             values = np.quantile(getattr(judged, model)[part], QUANTILES)
             lines.append(f"  {f'{model}, {name}':<28}" + "".join(f"{value:8.4f}" for value in values))

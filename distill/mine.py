@@ -37,6 +37,16 @@ def ask(pipeline: Pipeline, texts: Sequence[str], name: str) -> NDArray[np.float
     return found
 
 
+def _ask(folder: Path, texts: Sequence[str], name: str) -> NDArray[np.float64]:
+    """`ask` of the checkpoint in a folder, on all cores."""
+    from core.pipeline import open_pipeline
+    from core.provenance import hardware
+
+    pipeline = open_pipeline(folder)
+    pipeline.use_threads(hardware()["cores"])
+    return ask(pipeline, texts, name)
+
+
 def write(output: Path, rows: Sequence[Mapping[str, object]], account: Mapping[str, Any]) -> Path:
     """Writes the rows and, beside them, how they were found; each file is whole or as it was. Returns the rows'."""
     from core.folders import atomic_write
@@ -64,20 +74,19 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
     from core.config import resolved
     from core.data import load
     from core.folders import writable
-    from core.pipeline import open_pipeline
-    from core.provenance import hardware, provenance
+    from core.provenance import provenance
     from core.rows import Taxonomy
     from distill.hard_negatives import Judged, as_rows, attack_shares, counts, hard_negatives, summary
 
     mining, output = experiment.mining, experiment.output
     if mining.teacher is None or experiment.checkpoint is None:
         raise UserError("a student and a teacher are compared: add checkpoint=STUDENT_FOLDER mining.teacher=FOLDER")
-    texts = mining.texts or experiment.data.unlabelled
-    if not texts:
+    found_in = mining.texts or experiment.data.unlabelled
+    if not found_in:
         raise UserError(
             "there are no texts to look through: add mining.texts, or data.unlabelled, to the configuration"
         )
-    refuse_to_overwrite(output / FILE, experiment.data, texts)
+    refuse_to_overwrite(output / FILE, experiment.data, found_in)
     folders = {"student": experiment.checkpoint, "teacher": mining.teacher}
     digests = {name: manifest.read(folder).digest for name, folder in folders.items()}
     if digests["student"] == digests["teacher"]:
@@ -85,20 +94,20 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
             f"{folders['student']} and {folders['teacher']} are the same model, which never contradicts itself"
         )
     writable(output)
-    corpus = load(experiment.data.model_copy(update={"unlabelled": texts}), experiment.seed)
+    corpus = load(experiment.data.model_copy(update={"unlabelled": found_in}), experiment.seed)
     print(corpus.describe(), flush=True)
     taxonomy = Taxonomy.of(corpus.splits["train"])
-    said = {}
-    for name, folder in folders.items():
-        pipeline = open_pipeline(folder)
-        pipeline.use_threads(hardware()["cores"])
-        said[name] = ask(pipeline, corpus.unlabelled, name)
-    shares = attack_shares(corpus.unlabelled_sources, corpus.splits["train"])
-    judged = Judged(corpus.unlabelled, corpus.unlabelled_sources, said["student"], said["teacher"], shares)
+    texts, sources = corpus.unlabelled, corpus.unlabelled_sources
+    student = _ask(folders["student"], texts, "student")
+    flagged = [place for place, probability in enumerate(student) if probability >= mining.student_threshold]
+    texts, sources = (tuple(column[place] for place in flagged) for column in (texts, sources))
+    teacher = _ask(folders["teacher"], texts, "teacher")
+    judged = Judged(texts, sources, student[flagged], teacher, attack_shares(sources, corpus.splits["train"]))
     chosen = hard_negatives(judged, mining)[: mining.max_texts]
     models = {name: {"folder": str(folder), "digest": digests[name]} for name, folder in folders.items()}
     made_of = provenance(resolved(experiment), experiment.seed, corpus.fingerprints)
-    account = {**models, "counts": counts(judged, mining) | {"written": len(chosen)}, "provenance": made_of}
+    said = {"texts": len(student)} | counts(judged, mining) | {"written": len(chosen)}
+    account = {**models, "counts": said, "provenance": made_of}
     path = write(output, as_rows(judged, chosen, taxonomy, experiment.data), account)
     print("\n".join(summary(judged, chosen, mining)))
     print(f"{path}: {len(chosen)} benign rows; {_next(experiment.data, path)}")

@@ -27,36 +27,35 @@ from distill import mine
 from distill.hard_negatives import Judged, as_rows, attack_shares, benign_label, counts, hard_negatives, summary
 
 TAXONOMY = Taxonomy(("PI",), ("override",), "BENIGN", "benign", {"override": "PI"})
-#           both benign, flagged by both, by the student alone (three times), by the teacher alone, unsure teacher
-STUDENT = np.array([0.1, 0.9, 0.5, 0.8, 0.8, 0.49, 0.9])
-TEACHER = np.array([0.1, 0.9, 0.19, 0.1, 0.05, 0.5, 0.2])
-TEXTS = ("plain", "attack", "on the line", "a " * 80, "surer\nteacher", "missed", "unsure")
+#           flagged by both, by the student alone (three times), with an unsure teacher
+STUDENT = np.array([0.9, 0.5, 0.8, 0.8, 0.9])
+TEACHER = np.array([0.9, 0.19, 0.1, 0.05, 0.2])
+TEXTS = ("attack", "on the line", "a " * 80, "surer\nteacher", "unsure")
 
 
 @pytest.fixture
 def judged() -> Judged:
-    return Judged(TEXTS, tuple("aaabbbb"), STUDENT, TEACHER, np.zeros(7))
+    return Judged(TEXTS, tuple("aabbb"), STUDENT, TEACHER, np.zeros(5))
 
 
 def test_flagged_by_the_student_and_clearly_benign_to_the_teacher(judged: Judged) -> None:
-    assert hard_negatives(judged, Mining()).tolist() == [4, 3, 2]  # the worst first; of equals the teacher's surest
-    assert hard_negatives(judged, Mining(student_threshold=0.6)).tolist() == [4, 3]
-    assert hard_negatives(judged, Mining(teacher_below=0.21)).tolist() == [6, 4, 3, 2]
-    said = {"texts": 7, "flagged_by_student": 5, "flagged_by_teacher": 2, "hard_negatives": 3, "of_attack_sources": 0}
-    assert counts(judged, Mining()) == said | {"missed_by_student": 1}
+    assert hard_negatives(judged, Mining()).tolist() == [3, 2, 1]  # the worst first; of equals the teacher's surest
+    assert hard_negatives(judged, Mining(teacher_below=0.21)).tolist() == [4, 3, 2, 1]
+    said = {"flagged_by_student": 5, "flagged_by_both": 1, "hard_negatives": 3, "of_attack_sources": 0}
+    assert counts(judged, Mining()) == said
 
 
 def test_a_source_of_nothing_but_attacks_is_not_believed(judged: Judged) -> None:
     labels = np.array([1, 1, 0, 1, 0])
     rows = Rows(tuple("vwxyz"), labels, ("",) * 5, ("",) * 5, ("",) * 5, ("a", "b", "b", "b", "c"))
     shares = attack_shares((*judged.sources, "unknown"), rows)
-    assert shares.tolist() == [1.0] * 3 + [2 / 3] * 4 + [0.0]
-    known = replace(judged, attack_share=shares[:7])
-    assert hard_negatives(known, Mining()).tolist() == [4, 3]  # without "on the line", of source a
-    assert hard_negatives(known, Mining(max_attack_share=1.0)).tolist() == [4, 3, 2]
+    assert shares.tolist() == [1.0] * 2 + [2 / 3] * 3 + [0.0]
+    known = replace(judged, attack_share=shares[:5])
+    assert hard_negatives(known, Mining()).tolist() == [3, 2]  # without "on the line", of source a
+    assert hard_negatives(known, Mining(max_attack_share=1.0)).tolist() == [3, 2, 1]
     assert hard_negatives(known, Mining(max_attack_share=0.5)).tolist() == []
     assert counts(known, Mining())["of_attack_sources"] == 1
-    assert "not believed (of sources with over 90% attacks): 1" in summary(known, np.array([4]), Mining())
+    assert "not believed (of sources with over 90% attacks): 1" in summary(known, np.array([3]), Mining())
 
 
 def test_a_teacher_that_flags_a_text_itself_cannot_call_it_benign() -> None:
@@ -67,24 +66,23 @@ def test_a_teacher_that_flags_a_text_itself_cannot_call_it_benign() -> None:
 def test_the_summary_tells_counts_quantiles_and_the_worst(judged: Judged) -> None:
     chosen = hard_negatives(judged, Mining())[:2]
     lines = summary(judged, chosen, Mining(max_texts=2))
-    assert lines[:4] == [
-        "7 texts; flagged by the student: 5, by the teacher: 2",
+    assert lines[:3] == [
+        "flagged by the student: 5, of these by the teacher: 1",
         "hard negatives (student >= 0.5, teacher < 0.2): 3, the 2 that the student is surest of are kept",
         "not believed (of sources with over 90% attacks): 0",
-        "missed (student < 0.5, teacher >= 0.5): 1, not written",
     ]
-    medians = {line[:30].strip(): line.split()[-3] for line in lines[5:9]}
+    medians = {line[:30].strip(): line.split()[-3] for line in lines[4:8]}
     assert medians == {
-        "student, all texts": "0.8000",
-        "teacher, all texts": "0.1900",
+        "student, all flagged": "0.8000",
+        "teacher, all flagged": "0.1900",
         "student, hard negatives": "0.8000",
         "teacher, hard negatives": "0.0750",
     }
-    assert lines[9:11] == ["most come from:", "       2 b"]
-    assert lines[11:13] == ["the worst (student, teacher, source, text):", "  0.8000 0.0500 b: surer teacher"]
-    assert lines[13].endswith(" a a…")
-    assert len(lines) == 14
-    assert len(summary(judged, chosen[:0], Mining())) == 7  # nothing of none
+    assert lines[8:10] == ["most come from:", "       2 b"]
+    assert lines[10:12] == ["the worst (student, teacher, source, text):", "  0.8000 0.0500 b: surer teacher"]
+    assert lines[12].endswith(" a a…")
+    assert len(lines) == 13
+    assert len(summary(judged, chosen[:0], Mining())) == 6  # nothing of none
 
 
 @pytest.mark.parametrize(
@@ -98,7 +96,7 @@ def test_the_label_written_is_read_as_benign(
     (tmp_path / "none.jsonl").touch()
     settings = {"train": [str(tmp_path / "none.jsonl")], "validation": [str(tmp_path / "none.jsonl")]}
     data = Data.model_validate({**settings, "label_map": label_map})
-    found = write(tmp_path / "mined.jsonl", as_rows(judged, np.array([4]), TAXONOMY, data))
+    found = write(tmp_path / "mined.jsonl", as_rows(judged, np.array([3]), TAXONOMY, data))
     read = data.model_copy(update={"train": Data.model_validate({**settings, "train": [found]}).train})
     (tmp_path / "none.jsonl").write_text('{"text": "v", "label": "false", "family": "BENIGN", "subfamily": "benign"}\n')
     assert load(read, 1, ("train",)).splits["train"].labels.tolist() == [0]
@@ -123,9 +121,9 @@ def test_with_columns_of_other_names_they_are_read_beside_the_original(tmp_path:
         "validation": [validation],
     }
     before = Data.model_validate({**settings, "train": [train]})
-    found = write(tmp_path / "mined.jsonl", as_rows(judged, np.array([4, 3]), TAXONOMY, before))
+    found = write(tmp_path / "mined.jsonl", as_rows(judged, np.array([3, 2]), TAXONOMY, before))
     rows = load(Data.model_validate({**settings, "train": [train, found]}), 1).splits["train"]
-    assert rows.texts == ("x", "y", TEXTS[4], TEXTS[3])
+    assert rows.texts == ("x", "y", TEXTS[3], TEXTS[2])
     assert rows.labels.tolist() == [0, 1, 0, 0]
     assert (rows.families[2:], rows.subfamilies[2:]) == (("BENIGN",) * 2, ("benign",) * 2)
     assert len(set(rows.groups)) == 4
@@ -207,6 +205,7 @@ def test_mined_rows_are_what_the_two_pipelines_say_and_train_reads_them(
         assert row["teacher_probability"] == pytest.approx(teacher[place], abs=1e-4)
         assert row["source"] == "mined:texts.jsonl"  # columns.source is null
     account = json.loads((experiment.output / mine.ACCOUNT).read_text())
+    assert (account["counts"]["texts"], account["counts"]["flagged_by_student"]) == (17, int((student >= 0.5).sum()))
     assert account["counts"]["written"] == account["counts"]["hard_negatives"] == len(rows)
     assert account["teacher"]["digest"] == manifest.read(tiny_checkpoint).digest
     assert account["provenance"]["config"]["mining"]["teacher_below"] == 0.2
@@ -240,7 +239,7 @@ def test_an_interruption_leaves_the_file_as_it_was(make: Make, monkeypatch: pyte
 
     def interrupted(self: Pipeline, texts: list[str], batch_size: int = 32) -> Predictions:
         calls.append(self.folder.name)
-        if calls.count("tiny") == 2:
+        if calls.count("tiny") == 1:
             raise KeyboardInterrupt
         return real(self, texts, batch_size)
 
@@ -248,7 +247,7 @@ def test_an_interruption_leaves_the_file_as_it_was(make: Make, monkeypatch: pyte
     monkeypatch.setattr(Pipeline, "classify", interrupted)
     with pytest.raises(KeyboardInterrupt):
         mine.work(experiment)
-    assert calls == ["student"] * 3 + ["tiny"] * 2
+    assert calls == ["student"] * 3 + ["tiny"]
     assert [part.name for part in experiment.output.iterdir()] == [mine.FILE]
     assert path.read_text() == "an earlier run's\n"
 
