@@ -80,9 +80,9 @@ def _asked(
     """Each form of the texts, asked of each reader."""
     said: dict[str, dict[Reading, NDArray[np.bool_]]] = {}
     for form, write in FORMS.items():
-        said[form] = {}
+        written, said[form] = [write(text) for text in texts], {}
         for way, reader in readers.items():
-            said[form][way] = reader.classify([write(text) for text in texts]).attack_probability >= WARN
+            said[form][way] = reader.classify(written).attack_probability >= WARN
             progress.update()
     return {form: {way: counted(flags, said[PLAIN][way]) for way, flags in of.items()} for form, of in said.items()}
 
