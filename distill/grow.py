@@ -8,12 +8,15 @@ that the hidden states have at that depth, so that each new layer is near the id
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from core.heads import LinearHead
 from core.layers import Layer
 from core.model import EncoderSpec, SentenceEncoder, unfilled
 from core.tokenizer import pad
@@ -69,7 +72,15 @@ def widen(encoder: SentenceEncoder, factor: int) -> SentenceEncoder:
     if wide_encoder.projection is not None and encoder.projection is not None:
         weight = _inputs(encoder.projection.weight.detach(), factor)
         wide_encoder.projection.load_state_dict({"weight": weight}, assign=True)
+    if wide_encoder.reading is not None and encoder.reading is not None:
+        wide_encoder.reading.load_state_dict(copy.deepcopy(encoder.reading.state_dict()), assign=True)
     return wide_encoder
+
+
+def widen_head(head: LinearHead, dimension: int) -> LinearHead:
+    """The same logits from the embedding of a widened encoder: the old one repeated, divided by sqrt(factor)."""
+    factor = dimension // head.dimension
+    return LinearHead(np.tile(head.weight, factor) / np.float32(math.sqrt(factor)), head.bias)
 
 
 def _near_identity(layer: Layer, mean: float, spread: float) -> Layer:
@@ -109,6 +120,8 @@ def deepen(encoder: SentenceEncoder, layers: int, sample: Sequence[Sequence[int]
     if encoder.spec.layers < 2:
         raise ValueError("an encoder of one layer has no place for another before its last")
     ids, mask = (torch.from_numpy(array) for array in pad(sample))
+    if encoder.reading is not None:
+        ids, mask = encoder.reading(ids, mask)  # what its layers see
     before = encoder.eval()(ids, mask, hidden_states=True)
     best, best_cosine = encoder, -1.0
     for depth in range(1, encoder.spec.layers):  # never behind the last layer, whose spread varies most

@@ -1,4 +1,4 @@
-"""The teacher before its training: grown from MiniLM, or loaded from a folder or the hub."""
+"""The teacher before its training: grown from MiniLM or from a checkpoint, or loaded from a folder or the hub."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from pathlib import Path
 
 import torch
 
-from core import manifest
+from core import checkpoint, manifest
 from core.errors import UserError
+from core.heads import LinearHead
 from core.model import EncoderSpec, SentenceEncoder, unfilled
 from core.pretrained import load_encoder
+from core.rows import Taxonomy
 from core.schema import Teacher
 from core.tokenizer import TextTokenizer
 from distill.bert import bert_encoder, is_bert, vocabulary
-from distill.grow import grow
+from distill.grow import grow, widen_head
 from distill.minilm import minilm_encoder, minilm_folder, write_mpnet_tokenizer
 
 SAMPLE_TEXTS = 64  # on which a grown teacher takes its statistics
@@ -45,7 +47,7 @@ def locate(name_or_path: str) -> Path:
 
 def origin_hash(config: Teacher) -> str:
     """SHA-256 of the weights that the teacher starts from: another file behind the same name is another teacher."""
-    folder = minilm_folder() if config.origin == "grown" else locate(str(config.name_or_path))
+    folder = locate(config.name_or_path) if config.name_or_path else minilm_folder()
     weights = folder / "model.safetensors"
     return manifest.file_hash(weights) if weights.is_file() else ""  # absent: `initial` says so
 
@@ -55,27 +57,62 @@ def initial(config: Teacher, texts: Sequence[str], work: Path, seed: int) -> tup
 
     texts: training texts (a grown teacher takes statistics on some); work: where a built tokenizer is written.
     """
-    if config.origin == "pretrained":
-        folder = locate(str(config.name_or_path))
-        if (folder / manifest.NAME).is_file():
-            manifest.read(folder)  # one of ours: verify every hash first
-        speaks_bert = is_bert(folder)
-        if speaks_bert and vocabulary(folder) != vocabulary(minilm_folder()):
-            raise UserError(
-                f"{folder} is a BERT of another vocabulary than bert-base-uncased's, which MPNet's is made of"
-            )
-        encoder = bert_encoder(folder) if speaks_bert else load_encoder(folder, torch.float32)
-        if config.max_length > encoder.spec.max_positions - 2:
-            raise UserError(
-                f"teacher.max_length {config.max_length} is more than the {encoder.spec.max_positions - 2}"
-                f" positions of {folder}; lower it"
-            )
-        return _with_dropout(encoder, config.dropout), minilm_tokenizer(work) if speaks_bert else folder
-    tokenizer_folder = minilm_tokenizer(work)
-    sample = TextTokenizer.open(tokenizer_folder, config.max_length).encode(texts[:SAMPLE_TEXTS])
-    spec = EncoderSpec(config.layers, config.hidden_size, 12, 4 * config.hidden_size)
-    grown = grow(minilm_encoder(), spec, config.noise, sample, seed)
-    return _with_dropout(grown, config.dropout), tokenizer_folder
+    if config.name_or_path:
+        encoder, tokenizer_folder = _pretrained(locate(config.name_or_path), work)
+    else:
+        encoder, tokenizer_folder = minilm_encoder(), minilm_tokenizer(work)
+    if config.max_length > encoder.spec.max_positions - 2:
+        raise UserError(
+            f"teacher.max_length {config.max_length} is more than the {encoder.spec.max_positions - 2}"
+            f" positions of {config.name_or_path}; lower it"
+        )
+    if config.origin == "grown":
+        sample = TextTokenizer.open(tokenizer_folder, config.max_length).encode(texts[:SAMPLE_TEXTS])
+        encoder = grow(encoder, _larger(config, encoder.spec), config.noise, sample, seed)
+    return _with_dropout(encoder, config.dropout), tokenizer_folder
+
+
+def _pretrained(folder: Path, work: Path) -> tuple[SentenceEncoder, Path]:
+    """An encoder of a local folder in FP32, verified where it is one of ours, and the folder of its tokenizer."""
+    if (folder / manifest.NAME).is_file():
+        manifest.read(folder)
+    if not is_bert(folder):
+        return load_encoder(folder, torch.float32), folder
+    if vocabulary(folder) != vocabulary(minilm_folder()):
+        raise UserError(f"{folder} is a BERT of another vocabulary than bert-base-uncased's, which MPNet's is made of")
+    return bert_encoder(folder), minilm_tokenizer(work)
+
+
+def _larger(config: Teacher, small: EncoderSpec) -> EncoderSpec:
+    """The shape to grow `small` to; UserError where it cannot become that."""
+    if small.architecture != "mpnet" or small.is_cut:
+        raise UserError(
+            f"teacher.name_or_path {config.name_or_path}: only an MPNet with all its heads and neurons can be grown;"
+            " give one that was not pruned, or teacher.origin=pretrained to take it as it is"
+        )
+    if config.hidden_size % small.hidden_size or config.layers < small.layers:
+        raise UserError(
+            f"{config.name_or_path} has {small.layers} layers of {small.hidden_size} dimensions, which cannot grow to"
+            f" teacher.layers {config.layers} and teacher.hidden_size {config.hidden_size}: give at least as many"
+            " layers and a multiple of the dimensions"
+        )
+    factor = config.hidden_size // small.hidden_size
+    wide = factor * small.intermediate_size
+    return replace(small, layers=config.layers, hidden_size=config.hidden_size, intermediate_size=wide)
+
+
+def initial_heads(config: Teacher, encoder: EncoderSpec, taxonomy: Taxonomy) -> dict[str, LinearHead]:
+    """Heads of the checkpoint that a teacher was grown from, for its wider embedding; none where it had no such ones.
+
+    A pretrained teacher's are learned anew: fine-tuning is what is asked for there.
+    """
+    folder = locate(config.name_or_path) if config.origin == "grown" and config.name_or_path else None
+    if folder is None or not (folder / manifest.NAME).is_file():
+        return {}
+    known = checkpoint.load_classifier(folder, manifest.read(folder).fields)
+    if (known.taxonomy.families, known.taxonomy.subfamilies) != (taxonomy.families, taxonomy.subfamilies):
+        return {}
+    return {name: widen_head(head, encoder.embedding_size) for name, head in known.heads.items()}
 
 
 def minilm_tokenizer(work: Path) -> Path:

@@ -46,7 +46,9 @@ def make_teacher(run: Run) -> Path:
     encoder, tokenizer_folder = distributed.in_turn(lambda: origins.initial(config, texts, workspace, experiment.seed))
     _refuse_early(run, encoder.spec, tokenizer_folder)
     tokenizer = TextTokenizer.open(tokenizer_folder, config.max_length)
-    model = SentenceClassifier(encoder, TorchHeads(encoder.spec.embedding_size, run.taxonomy))
+    heads = TorchHeads(encoder.spec.embedding_size, run.taxonomy)
+    heads.load_linear(origins.initial_heads(config, encoder.spec, run.taxonomy))
+    model = SentenceClassifier(encoder, heads)
     train_classifier(run, model, tokenizer, terms, config.training, workspace, {})
 
     def write() -> Path:

@@ -32,11 +32,13 @@ from core.pipeline import open_pipeline
 from core.pretrained import load_encoder, read_spec
 from core.rows import Rows, Taxonomy
 from core.schema import Experiment, Student
+from core.schema.serving import Format
 from distill.experiment_run import Run
 from distill.minilm import minilm_encoder
 from distill.stages import make_student, make_teacher
 from distill.student import initial
 from export import graph, int8, run
+from export import precision as precisions
 
 OTHERS = tuple(name for name in ARCHITECTURES if name != "mpnet")
 HIDDEN, INNER, HEADS, PROJECTION = 64, 128, 4, 32  # as wide as the tiny checkpoint's heads
@@ -316,6 +318,18 @@ def test_int8_stays_close_and_padding_is_cut(
             wide[:, :length] = narrow
         for model in (fp32, quantised):
             assert np.array_equal(answer(model, *longer), answer(model, ids, mask))
+
+
+@pytest.mark.parametrize("precision", ["int8", "int4", "int8_packed"])
+def test_token_vectors_alone_have_nothing_to_measure(precision: Format) -> None:
+    """A static student without a projection: no product, so no scale."""
+    encoder = seeded(replace(spec_of("static"), projection=None))
+    texts = [[0, 2000 + place, 5000, 2] for place in range(3)]
+    ((_, made),) = precisions.graphs(graph.to_onnx(encoder), [precision], texts)
+    ids, mask = batch_of(9)
+    with torch.no_grad():
+        wanted = encoder(ids, mask).sentence_embedding.numpy()
+    assert (answer(made, ids, mask) * wanted).sum(1).min() > 0.95
 
 
 def test_every_product_with_weights_is_an_integer_one(encoder: SentenceEncoder, quantised: onnx.ModelProto) -> None:

