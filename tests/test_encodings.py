@@ -100,7 +100,7 @@ def test_from_a_folder_to_files(measured: Path, tiny_checkpoint: Path, tiny_corp
     from core.pipeline import open_pipeline
 
     found = Encodings.model_validate_json((measured / "encodings.json").read_text())
-    assert (found.name, found.split) == (open_pipeline(tiny_checkpoint).model_id, "validation")
+    assert (found.model.name, found.split) == (open_pipeline(tiny_checkpoint).model_id, "validation")
     assert list(found.attacks) == list(found.benign) == list(FORMS)
     rows = tiny_corpus.splits["validation"]
     texts = drawn(rows, 1, found.seed)

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from core.decision import decide
 from core.heads import HeadScores
 from core.layer import without_encoded
-from core.manifest import Manifest
 from core.pipeline import Pipeline
 from core.provenance import hardware, timestamp
 from core.rows import Rows
@@ -25,8 +24,9 @@ from eval.comparing.paired import changes, only_right
 from eval.figures import decisions, figures, resampled
 from eval.kept import Predictions
 from eval.metrics import bootstrap, wilson
+from eval.models import described
 from eval.schema import SYNTHETIC, Hardware, Word
-from eval.schema.cascade import Cascade, Part, Step, Time
+from eval.schema.cascade import Cascade, Step, Time
 from eval.schema.comparison import Change
 from eval.targets import judge_above, judge_below
 
@@ -78,8 +78,8 @@ def measure(
         synthetic=SYNTHETIC if synthetic else None,
         hardware=Hardware.model_validate(hardware()),
         noise=wavered,
-        model=_part(model),
-        first=_part(first) if first else None,
+        model=described(model),
+        first=described(first) if first else None,
         decode=base.serving.decode,
         alone=accuracy(rows, said, repeats, seed),
         alone_time=spent[0],
@@ -136,8 +136,3 @@ def _judged(f1: Change, time: Time | None, experiment: Experiment) -> dict[str, 
     if f1.interval is not None:
         found["f1_loss"], _ = judge_above(f1.interval, -experiment.cascade.f1_loss)
     return found
-
-
-def _part(pipeline: Pipeline) -> Part:
-    digest = Manifest(pipeline.folder, pipeline.described).digest
-    return Part(name=pipeline.model_id, folder=str(pipeline.folder), digest=digest, precision=pipeline.precision)

@@ -13,12 +13,12 @@ from tqdm import tqdm
 from core.decision import WARN
 from core.decode.view import READ, decoded
 from core.errors import UserError
-from core.manifest import Manifest
 from core.pipeline import Pipeline
 from core.provenance import hardware, timestamp
 from core.rows import Rows
 from eval.encoded.forms import FORMS, PLAIN
 from eval.metrics import wilson
+from eval.models import described
 from eval.schema import SYNTHETIC, Hardware
 from eval.schema.encodings import Encodings, Flagged, Reading
 from eval.significance import mcnemar
@@ -58,10 +58,7 @@ def measure(
     progress.close()
     return Encodings(
         timestamp=timestamp(),
-        name=pipeline.model_id,
-        folder=str(pipeline.folder),
-        precision=pipeline.precision,
-        digest=Manifest(pipeline.folder, pipeline.described).digest,
+        model=described(pipeline),
         split=split,
         seed=seed,
         characters=CHARACTERS,

@@ -38,7 +38,7 @@ def change_rows(of: Mapping[str, Mapping[Reading, Flagged]]) -> Cells:
 
 
 def title(of: Encodings) -> str:
-    return f"What encoding hides from {of.name}, on {of.split}"
+    return f"What encoding hides from {of.model.name}, on {of.split}"
 
 
 def how(of: Encodings) -> str:
@@ -59,8 +59,8 @@ def to_markdown(of: Encodings) -> str:
     blocks += [escape(how(of)), "## Attacks: the more the better", markdown_table(HEAD, share_rows(of.attacks))]
     blocks += ["## Benign texts: the fewer the better", markdown_table(HEAD, share_rows(of.benign))]
     blocks.append(markdown_table(CHANGE_HEAD, change_rows(of.benign)))
-    machine = of.hardware
-    blocks.append(escape(f"{of.name} ({of.precision}), digest {of.digest[:12]}, {of.folder}"))
+    machine, model = of.hardware, of.model
+    blocks.append(escape(f"{model.name} ({model.precision}), digest {model.digest[:12]}, {model.folder}"))
     blocks.append(escape(f"{of.timestamp}, {machine.cpu}, {machine.cores} cores, {machine.os}"))
     return "\n\n".join(blocks) + "\n"
 

@@ -16,6 +16,16 @@ class Value(BaseModel):
     )
 
 
+class Model(Value):
+    """A model that was asked."""
+
+    name: str
+    folder: str
+    digest: str
+    """SHA-256 over the hashes of the folder's files."""
+    precision: str
+
+
 def agree(name: str, given: float | None, counted: float | None) -> None:
     """ValueError where a figure is not what the counts beside it give; None stands for "cannot be said"."""
     if (given is None) != (counted is None) or (given is not None and abs(given - counted) > 1e-9):  # type: ignore[operator]

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from eval.schema.accuracy import Accuracy
-from eval.schema.base import Interval, Value, agree
+from eval.schema.base import Interval, Model, Value, agree
 from eval.schema.comparison import Change
 from eval.schema.costs import Noise, Percentiles
 from eval.schema.race import Ratio
@@ -21,16 +21,6 @@ class Time(Percentiles):
     """95 %, of the mean: bootstrap over the texts."""
     mean_ratio: Ratio
     """Mean over that of the model alone, the same resamples for both; 1 for itself."""
-
-
-class Part(Value):
-    """A model that takes part."""
-
-    name: str
-    folder: str
-    digest: str
-    """SHA-256 over the hashes of the folder's files."""
-    precision: str
 
 
 class Step(Value):
@@ -86,8 +76,8 @@ class Cascade(Value):
     synthetic: Stamp | None
     hardware: Hardware
     noise: Noise | None
-    model: Part
-    first: Part | None
+    model: Model
+    first: Model | None
     """The model before it; None where it is the checkpoint's own keywords."""
     decode: Literal["beside", "instead"] | None
     """Whether decoded views are read beside or instead of the texts, in all settings and by the model alone."""

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from eval.schema.base import Interval, Value, agree
+from eval.schema.base import Interval, Model, Value, agree
 from eval.schema.report import Hardware, Stamp
 
 Reading = Literal["raw", "beside", "instead"]
@@ -40,11 +40,7 @@ class Encodings(Value):
     schema_version: Literal[1] = 1
     timestamp: str
     """When it was measured, UTC, ISO 8601."""
-    name: str
-    folder: str
-    precision: str
-    digest: str
-    """SHA-256 over the hashes of the folder's files."""
+    model: Model
     split: str
     seed: int
     characters: int = Field(ge=1)
