@@ -60,8 +60,7 @@ def write(found: Table, judged: Sequence[Judged], folder: Path) -> tuple[Path, .
     from eval.pages.runs import Run, Runs
 
     as_json, as_markdown, page = (folder / f"options.{kind}" for kind in ("json", "md", "html"))
-    named = [of.side.report.model_copy(update={"model_id": of.option.name}) for of in judged]
-    runs = tuple(Run(report, Path(of.folder).resolve()) for report, of in zip(named, judged, strict=True))
+    runs = tuple(Run(of.side.report, Path(of.folder).resolve(), of.option.name) for of in judged)
     atomic_write(as_markdown, markdown(found))
     atomic_write(page, to_html(Runs(runs, runs, (), ()), folder.resolve(), page.resolve()))
     atomic_write(as_json, found.model_dump_json(indent=2) + "\n")

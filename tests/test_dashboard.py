@@ -13,11 +13,12 @@ from test_html import HOSTILE, Outline
 
 from core.errors import UserError
 from eval import dashboard
-from eval.pages import board
+from eval.pages import board, costs
 from eval.pages.pareto import Point, front, labels
-from eval.pages.runs import Runs, find
+from eval.pages.runs import Runs, find, names
 from eval.pages.sets import sets
 from eval.pages.trends import over_steps, over_time
+from eval.schema.live_prices import Prices
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +71,43 @@ def test_the_newest_of_each_checkpoint_and_set_of_texts_is_kept(runs: Runs) -> N
     assert len(runs.every) == len(newest) + 1
 
 
+def put_alike(root: Path, checkpoint: str | None, byte: str, wrong: int, day: int) -> None:
+    """A report on a model called student-int8, judged where `checkpoint` says, of bytes of its own."""
+    rows, folder = make_rows(), root / f"{byte}-{day}"
+    made = make_report(folder, rows, make_probability(rows, range(wrong)), model_id="student-int8")
+    config = {**made.provenance["config"], "checkpoint": checkpoint}
+    known = {**made.provenance, "config": config, "files": {"graph.onnx": byte * 64}}
+    changed = {"provenance": known, "timestamp": f"2025-01-0{day}T12:00:00+00:00"}
+    (folder / "report.json").write_text(made.model_copy(update=changed).model_dump_json())
+
+
+def test_models_of_one_name_are_told_apart_by_where_they_lay_or_else_by_their_bytes(tmp_path: Path) -> None:
+    for day, (where, byte, wrong) in enumerate(
+        [("artifacts/plain/student-int8", "a", 1), ("artifacts/trimmed/student-int8", "b", 4),
+         ("artifacts/plain/student-int8", "c", 2), (None, "d", 3), (None, "d", 5), (None, "e", 6)], 1
+    ):  # fmt: skip
+        put_alike(tmp_path, where, byte, wrong, day)
+    runs = find(tmp_path)
+    names = [run.name for run in runs.newest]
+    assert names[:2] == ["plain/student-int8", "trimmed/student-int8"]  # trained again where it lay: one of them
+    assert len(names) == len(set(names)) == 4
+    assert all(name.endswith("/student-int8") for name in names)
+    assert [row.name for row in board.rows(runs.newest, tmp_path, tmp_path / "page.html")] == names
+    history = over_time(runs.every)
+    assert history is not None
+    assert sorted(name for name, _ in history.legend) == sorted([names[0], names[2]])
+    (table,) = costs.tables(runs, tmp_path, tmp_path / "page.html", Prices(), "trimmed/student-int8")
+    assert table.options[0].name == "trimmed/student-int8"
+    assert {option.name for option in table.options} == set(names)
+    with pytest.raises(UserError, match=r"name a baseline among .*plain/student-int8, trimmed/student-int8"):
+        costs.tables(runs, tmp_path, tmp_path / "page.html", Prices(), "student-int8")
+
+
+def test_names_grow_only_as_far_as_they_must() -> None:
+    found = names({("one", "a/x/one"), ("two", "a/x/two"), ("two", "b/x/two"), ("six", "six"), ("six", "b/six")})
+    assert set(found.values()) == {"one", "a/x/two", "b/x/two", "six", "b/six"}
+
+
 def test_steps_are_kept_apart_and_half_written_folders_are_not_read(runs: Runs) -> None:
     assert [(step.stage, step.step) for step in runs.steps] == [
         ("run/training/student", 20),
@@ -92,8 +130,8 @@ def test_only_what_was_judged_on_the_same_texts_is_drawn_together(runs: Runs, fo
     titles = [picture.title for one in drawn for picture in one.pictures]
     assert titles == ["F1 against latency", "F1 against size"]
     svg = str(next(one for one in drawn if one.pictures).pictures[0].svg)
-    assert ">2 teacher<" in svg
-    assert ">3 student<" in svg
+    assert ">2 run/teacher<" in svg
+    assert ">3 run/student<" in svg
 
 
 def test_trends_need_two_points_and_name_their_lines_beside_the_picture(runs: Runs) -> None:

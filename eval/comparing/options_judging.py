@@ -70,6 +70,7 @@ def missing(option: Option, reason: str) -> Missing:
 def judge_one(experiment: Experiment, option: Option, rows: Rows, again: bool) -> Judged:
     """One option's report: of an earlier run, of `eval.run` beside the checkpoint, or made now and written."""
     evaluation, checkpoint = experiment.evaluation, option.checkpoint
+    experiment = experiment.model_copy(update={"checkpoint": checkpoint})  # the report says what it is on
     own = experiment.output / "reports" / f"{option.key}-{evaluation.split}"
     files = manifest.read(checkpoint).fields["files"]
     asked = provenance(resolved(experiment), experiment.seed, rows.corpus.fingerprints)

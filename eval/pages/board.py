@@ -77,7 +77,7 @@ def _row(number: int, run: Run, group: int, searched: Path, page: Path) -> Row:
     verdict: Word = report.verdict
     return Row(
         number=number,
-        name=report.model_id,
+        name=run.name,
         link=link(searched / run.folder, page),
         folder=run.folder.as_posix(),
         precision=report.precision,

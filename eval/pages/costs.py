@@ -71,7 +71,7 @@ def tables(runs: Runs, searched: Path, page: Path, prices: Prices, baseline: str
 
     UserError: no checkpoint is called so.
     """
-    names = {run.report.model_id for run in runs.newest}
+    names = {run.name for run in runs.newest}
     if baseline is not None and baseline not in names:
         raise UserError(f"no report is of {baseline!r}: name a baseline among {', '.join(sorted(names))}")
     found = []
@@ -93,14 +93,14 @@ def _options(
         (-1.0, 0.0) if of is None or one is None else (of.cost, one.milliseconds)
         for of, one in zip(bills, known, strict=True)
     ]
-    chosen = next((index for index, run in enumerate(here) if run.report.model_id == named), None)
+    chosen = next((index for index, run in enumerate(here) if run.name == named), None)
     first = dearness.index(max(dearness)) if chosen is None else chosen
     found = []
     for index, (run, one, of) in enumerate(zip(here, known, bills, strict=True)):
         lost, why = ({}, "") if index == first else losses(here[first], run, searched)
         paid = bills[first]
         option = Option(
-            name=run.report.model_id,
+            name=run.name,
             link=link(searched / run.folder, page),
             precision=run.report.precision,
             measured=one,
@@ -133,4 +133,4 @@ def measured(run: Run, every: Sequence[Run]) -> Measured | None:
 
 def _identity(run: Run) -> tuple[object, ...]:
     report = run.report
-    return report.model_id, report.precision, sorted(report.resources.bytes_by_group.items())
+    return run.name, report.precision, sorted(report.resources.bytes_by_group.items())

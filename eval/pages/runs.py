@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from core.errors import UserError
+from core.manifest import Manifest
 from eval.report import read
 from eval.schema import Report
 
@@ -22,6 +23,8 @@ class Run:
     report: Report
     folder: Path
     """Relative to the folder that was searched."""
+    name: str
+    """What its checkpoint is called: the same in every report on it, and in none on another."""
 
     @property
     def texts(self) -> tuple[str, str]:
@@ -63,7 +66,7 @@ def find(folder: Path) -> Runs:
     """Reads every report.json below the folder. UserError: no such folder, or not one report in it."""
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}: name the one that `python -m eval.run` writes its reports below")
-    runs, steps, broken = [], [], []
+    found, steps, broken = [], [], []
     for path in sorted(folder.rglob("report.json")):
         where = path.parent.relative_to(folder)
         if any(part.startswith(".") for part in where.parts):
@@ -76,12 +79,39 @@ def find(folder: Path) -> Runs:
         if TRAINING in where.parts:
             steps += _step(where, report)
         else:
-            runs.append(Run(report, where))
-    if not (runs or steps or broken):
+            found.append((report, where))
+    if not (found or steps or broken):
         raise UserError(f"there is no report.json below {folder}: `python -m eval.run --config FILE` writes one")
+    called = names({checkpoint(report) for report, _ in found})
+    runs = [Run(report, where, called[checkpoint(report)]) for report, where in found]
     every = sorted(runs, key=lambda run: (run.report.timestamp, str(run.folder)))
-    newest = {(run.report.model_id, run.texts): run for run in every}
+    newest = {(run.name, run.texts): run for run in every}
     return Runs(tuple(sorted(newest.values(), key=_order)), tuple(every), tuple(sorted_steps(steps)), tuple(broken))
+
+
+def checkpoint(report: Report) -> tuple[str, str]:
+    """What the report is on: the model's name, which others may have too, and the folder where it lay when judged.
+
+    Where the report knows no folder, the hash of the model's bytes stands for it; where it knows neither, the name.
+    """
+    known, name = report.provenance, report.model_id
+    if place := (known.get("config") or {}).get("checkpoint"):
+        return name, PurePosixPath(place).as_posix()
+    files = known.get("files")
+    return name, f"{Manifest(Path(), {'files': files}).digest[:8]}/{name}" if files else name
+
+
+def names(checkpoints: set[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """What each is called: its name, or, where others have it too, as much of the folder as tells them apart."""
+    found: dict[tuple[str, str], str] = {}
+    for name in {name for name, _ in checkpoints}:
+        ends = {one: name for one in checkpoints if one[0] == name}
+        length = 1
+        while len(set(ends.values())) < len(ends):
+            length += 1  # the parent's name at least
+            ends = {one: "/".join(PurePosixPath(one[1]).parts[-length:]) for one in ends}
+        found |= ends
+    return found
 
 
 def sorted_steps(steps: Iterable[Step]) -> list[Step]:
@@ -100,4 +130,4 @@ def _order(run: Run) -> tuple[int, str, int, str, float, str]:
     place = first.index(run.report.split) if run.report.split in first else len(first)
     f1 = run.report.accuracy.binary_f1
     split, fingerprint = run.texts
-    return place, split, -run.report.rows, fingerprint, -f1 if f1 is not None else 1.0, run.report.model_id
+    return place, split, -run.report.rows, fingerprint, -f1 if f1 is not None else 1.0, run.name

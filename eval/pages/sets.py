@@ -68,9 +68,8 @@ def _trusted(run: Run) -> bool:
 
 
 def _point(run: Run, cost: str, numbers: Mapping[str, int]) -> Point | None:
-    report, name = run.report, run.report.model_id.rpartition("/")[2]
-    (f1, interval), (value, around) = figure("accuracy", report), figure(cost, report)
+    (f1, interval), (value, around) = figure("accuracy", run.report), figure(cost, run.report)
     if f1 is None or value is None or value <= 0:
         return None
     trusted = cost != "latency" or _trusted(run)
-    return Point(numbers[run.folder.as_posix()], name, f1, interval, value, around, trusted)
+    return Point(numbers[run.folder.as_posix()], run.name, f1, interval, value, around, trusted)

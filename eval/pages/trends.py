@@ -25,7 +25,7 @@ def over_time(every: Iterable[Run]) -> Picture | None:
     lines: Lines = {}
     for run in every:
         if (at := moment(run.report.timestamp)) is not None:
-            _add(lines, run.report.model_id, float(date2num(at)), run.report.accuracy)
+            _add(lines, run.name, float(date2num(at)), run.report.accuracy)
     return _trend(lines, "F1 over time", "when it was judged", dated=True)
 
 
