@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from core import serving
 from core.errors import UserError
 from core.folders import atomic_write
 
@@ -42,9 +44,17 @@ class Manifest:
         return int(self.fields["max_length"])
 
     @property
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of every file and, under `serving`, of what the manifest says of serving, where it says anything."""
+        found = dict(self.fields.get("files") or {})
+        if asked := self.fields.get(serving.KEY):
+            found[serving.KEY] = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+        return found
+
+    @property
     def digest(self) -> str:
-        """SHA-256 over the hashes of all files: the identity of the folder's content."""
-        lines = (f"{path} {digest}" for path, digest in sorted(self.fields["files"].items()))
+        """SHA-256 over `hashes`: the identity of what the folder answers."""
+        lines = (f"{path} {digest}" for path, digest in sorted(self.hashes.items()))
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

@@ -22,7 +22,7 @@ class Served(BaseModel):
     model: Annotated[str, Field(min_length=1)]
     """The model's name in its manifest."""
     digest: Sha256 | None = None
-    """SHA-256 over the hashes of the model folder's files."""
+    """The model folder's `Manifest.digest`: SHA-256 over the hashes of its files and of how it is served."""
     latency_ms: Annotated[float, Field(ge=0.0)]
     """From the text to the decision or the error, milliseconds."""
     text_hash: Sha256

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from core.config import resolved
 from core.data import Corpus, load
+from core.manifest import Manifest
 from core.pipeline import Pipeline
 from core.provenance import provenance
 from core.schema import Experiment
@@ -35,7 +36,8 @@ def judged(experiment: Experiment, pipeline: Pipeline, corpus: Corpus, shared: O
     if shared and named:
         shared = shared.model_copy(update={"same_training_rows": named == shared.training_fingerprint})
     made_of = provenance(resolved(experiment), experiment.seed, corpus.fingerprints)
-    made_of["files"] = dict(pipeline.described.get("files", {}))  # by which an export knows a report of its own bytes
+    # By these an export, `eval.options` and `export.quote` know a report on what a folder answers.
+    made_of["files"] = Manifest(pipeline.folder, pipeline.described).hashes
     return evaluate(
         pipeline,
         corpus.splits[experiment.evaluation.split],

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import onnx
 
+from core import first_layer, serving
 from core.manifest import Manifest
 from core.pipeline import Pipeline, open_pipeline
 from core.schema import Experiment
@@ -43,8 +44,8 @@ def judged(
         held = stored.measure(graph)
         print(ledger.table(sizes))
         print(stored.sentence(held))
-        files = written.fields["files"]
-        deciding = {part: files[part] for part in (*written.fields["onnx_files"], "tokenizer.json")}
+        decides = (*written.fields["onnx_files"], "tokenizer.json", first_layer.FILE, serving.KEY)
+        deciding = {part: digest for part, digest in written.hashes.items() if part in decides}
         places = (experiment.output / "reports", checkpoint.folder.parent / "reports")
         return replace(
             product,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,10 @@ import pytest
 from log_factory import START, make_batch, make_line, make_log, write_log
 from scipy.stats import fisher_exact
 
+from core import manifest
 from core.errors import UserError
+from core.pipeline import open_pipeline
+from core.prediction_log import PredictionLog
 from eval import ab
 from eval.live import differences, rates, sizes
 from eval.live.read import LogReader, Wanted
@@ -233,3 +237,22 @@ def test_an_empty_choice_is_a_mistake(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nothing to compare"):
         ab.ab(path, path, (Wanted("absent"), Wanted()), Effects(), Limits(), 0.8)
     assert START.tzinfo is not None
+
+
+def test_two_ways_of_serving_one_model_are_no_a_a_test(
+    tiny_checkpoint: Path, tmp_path: Path, door: Callable[..., object], capsys: Any
+) -> None:
+    logs = []
+    for decode in ("beside", "instead"):
+        folder = tmp_path / decode / "tiny"
+        shutil.copytree(tiny_checkpoint, folder)
+        asked = {"decode": decode, "decoded_limit": 0.5, "first_layer": None}
+        manifest.write(folder, {**manifest.read(folder).fields, "serving": asked})
+        logs.append(tmp_path / f"{decode}.jsonl")
+        with PredictionLog(logs[-1], open_pipeline(folder)) as guard:
+            for number in range(3):
+                guard(f"text {number}")
+    door(*logs)
+    assert "A/A test" not in capsys.readouterr().out
+    door(logs[0], logs[0])
+    assert "A/A test" in " ".join(capsys.readouterr().out.split())

@@ -379,6 +379,10 @@ def test_a_report_on_the_graph_comes_before_one_on_the_checkpoint(served: Path, 
     other = measured.find([tmp_path], "small-int8", {"embeddings_quantized_int8.onnx": "bb"}, source)
     assert other is not None
     assert (other.own, other.headline.model_id, other.performance()) == (False, "small", {})
+    # The same graph and the same checkpoint, but served otherwise.
+    assert measured.find([tmp_path], "small-int8", {**files, "serving": "cc"}, source) == other
+    asked = {**source.fields, "serving": {"decode": "instead"}}
+    assert measured.find([tmp_path], "small-int8", {"x": "y"}, replace(source, fields=asked)) is None
     # Another checkpoint of the same name has another threshold.
     fields = {**source.fields, "operating_point": {"threshold": 0.123}}
     assert measured.find([tmp_path], "small-int8", {"x": "y"}, replace(source, fields=fields)) is None

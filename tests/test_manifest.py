@@ -52,6 +52,18 @@ def test_digest_is_of_the_content_alone(folder: Path, tmp_path: Path) -> None:
     assert manifest.write(renamed, FIELDS).digest != before
 
 
+def test_how_a_folder_is_served_is_part_of_its_digest(folder: Path) -> None:
+    plain = manifest.read(folder)
+    lines = "\n".join(f"{name} {digest}" for name, digest in sorted(plain.fields["files"].items()))
+    assert plain.digest == hashlib.sha256(lines.encode()).hexdigest()  # as before there was anything to be asked
+    asked = [{"decode": decode, "decoded_limit": 0.5, "first_layer": None} for decode in ("beside", "instead")]
+    served = [manifest.write(folder, {**FIELDS, "serving": one}) for one in asked]
+    assert len({plain.digest, *(one.digest for one in served)}) == 3
+    again = manifest.write(folder, {**FIELDS, "serving": dict(reversed(asked[0].items()))})
+    assert again.digest == served[0].digest
+    assert again.fields["files"] == plain.fields["files"]
+
+
 def test_the_manifest_does_not_list_itself_when_written_again(folder: Path) -> None:
     first = manifest.read(folder).fields["files"]
     assert manifest.write(folder, FIELDS).fields["files"] == first

@@ -119,6 +119,8 @@ def test_a_report_is_taken_over_only_where_judging_again_would_say_the_same(tmp_
     assert (found.name, found.report) == ("a name", read(tmp_path))
     assert stale(report, FILES | {"more": "1"}, asked(), EVALUATION) == "the checkpoint has other bytes now"
     other_texts = {**asked(), "fingerprints": {"test": "other"}}
+    instead = {**FILES, "serving": "1" * 64}
+    assert stale(report, instead, asked(), EVALUATION) == "the checkpoint is served otherwise now"
     assert stale(report, FILES, other_texts, EVALUATION) == "it is on other texts"
     assert "another seed" in str(stale(report, FILES, {**asked(), "seed": 14}, EVALUATION))
     assert "other versions" in str(stale(report, FILES, {**asked(), "versions": {}}, EVALUATION))
@@ -226,6 +228,18 @@ def test_nothing_to_judge_is_refused_before_anything_is_read(experiment: Experim
 def test_every_shipped_row_is_made_by_its_commands(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each command's module and configuration are there, its overrides are accepted, and the last one writes there."""
     monkeypatch.chdir(ROOT)
+def test_a_report_on_a_folder_that_is_served_otherwise_now_is_not_taken_over(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = experiment.options.rows[1].checkpoint
+    fields = manifest.read(folder).fields
+    manifest.write(folder, {**fields, "serving": {"decode": "instead", "decoded_limit": 0.5, "first_layer": None}})
+    monkeypatch.setattr(options_judging, "open_pipeline", lambda folder: None)
+    monkeypatch.setattr(options_judging, "judged", lambda *_: (_ for _ in ()).throw(UserError("it would be judged")))
+    assert options.work(experiment, Namespace(again=False)) == options.SOME
+    assert "is not taken over: the checkpoint is served otherwise now" in capsys.readouterr().out
+
+
     shipped = load(CONFIG, ALONE)
     assert shipped.options.reference
     checked: dict[str, Path] = {}

@@ -1,4 +1,4 @@
-"""Whether a report that lies there already says what judging again would: same bytes, texts, settings, machine."""
+"""Whether a report that lies there already says what judging again would: same model, texts, settings, machine."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from core.errors import UserError
 from core.schema import Evaluation
+from core.serving import KEY
 from eval import kept
 from eval.comparing.comparison import Side
 from eval.report import read
@@ -22,7 +23,7 @@ def take_over(
 ) -> Side | str:
     """The report with what was kept beside it, or why it is not taken over.
 
-    files: the checkpoint's, with their hashes; asked: the provenance that judging it now would have.
+    files: the checkpoint's `Manifest.hashes`; asked: the provenance that judging it now would have.
     """
     try:
         report, evidence = read(folder), kept.read(folder)
@@ -36,7 +37,10 @@ def take_over(
 def stale(report: Report, files: Mapping[str, str], asked: Mapping[str, Any], evaluation: Evaluation) -> str | None:
     """Why the report is not what would be found now; None where it is."""
     known, split = report.provenance, evaluation.split
-    if known.get("files") != files:
+    had = dict(known.get("files") or {})
+    if had.pop(KEY, None) != files.get(KEY):
+        return "the checkpoint is served otherwise now"
+    if had != {name: digest for name, digest in files.items() if name != KEY}:
         return "the checkpoint has other bytes now"
     if report.split != split or (known.get("fingerprints") or {}).get(split) != asked["fingerprints"][split]:
         return "it is on other texts"

@@ -72,7 +72,7 @@ def judge_one(experiment: Experiment, option: Option, rows: Rows, again: bool) -
     evaluation, checkpoint = experiment.evaluation, option.checkpoint
     experiment = experiment.model_copy(update={"checkpoint": checkpoint})  # the report says what it is on
     own = experiment.output / "reports" / f"{option.key}-{evaluation.split}"
-    files = manifest.read(checkpoint).fields["files"]
+    files = manifest.read(checkpoint).hashes
     asked = provenance(resolved(experiment), experiment.seed, rows.corpus.fingerprints)
     for folder in () if again else (own, report_folder(checkpoint.parent, checkpoint, evaluation.split)):
         if (folder / JSON).is_file():

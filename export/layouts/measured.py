@@ -10,6 +10,7 @@ from typing import Any
 
 from core import manifest
 from core.errors import UserError
+from core.serving import KEY
 from eval import report
 from eval.schema import Report
 
@@ -57,8 +58,8 @@ class Measured:
 def find(places: Iterable[Path], name: str, files: Mapping[str, str], checkpoint: manifest.Manifest) -> Measured | None:
     """The reports in `places` (folders `reports`) on the serving folder `name`, or else on the checkpoint.
 
-    files: SHA-256 of the files that decide what the serving folder answers. A report on it counts where its provenance
-    names the same hashes; one on the checkpoint where it names the same operating point.
+    files: of the serving folder's `Manifest.hashes`, those that decide what it answers. A report on it counts where its
+    provenance names the same; one on the checkpoint where it names the same operating point, served the same.
     """
     folders = [place for place in dict.fromkeys(path.resolve() for path in places) if place.is_dir()]
     for model, own in ((name, True), (checkpoint.name, False)):
@@ -86,12 +87,13 @@ def _read(path: Path) -> Report | None:
 
 def _of_graph(found: Report, files: Mapping[str, str]) -> bool:
     known = found.provenance.get("files") or {}
-    return bool(files) and all(known.get(name) == digest for name, digest in files.items())
+    return bool(files) and all(known.get(name) == files.get(name) for name in {*files, KEY})
 
 
 def _of_checkpoint(found: Report, checkpoint: manifest.Manifest) -> bool:
     point = checkpoint.fields.get("operating_point") or {}
-    return found.threshold is not None and found.threshold.value == point.get("threshold")
+    served = (found.provenance.get("files") or {}).get(KEY) == checkpoint.hashes.get(KEY)
+    return served and found.threshold is not None and found.threshold.value == point.get("threshold")
 
 
 def _rank(found: Report) -> tuple[int, str]:
