@@ -88,7 +88,7 @@ def costs_to_html(runs: Runs, searched: Path, page: Path, prices: Prices, baseli
         "folder": searched.name,
         "back": quote(page.name),
         "prices": inputs(prices),
-        "load": prices.texts_per_second,
+        "baseline": baseline,
         "tables": tables(runs, searched, page, prices, baseline),
         "figures": FIGURES,
         "synthetic": next((run.report.synthetic for run in runs.newest if run.report.synthetic), None),

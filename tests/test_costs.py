@@ -53,7 +53,11 @@ def test_a_bill_by_hand() -> None:
     assert costs.bill(10.1, 120.0, PRICES).instances == 4
     assert costs.bill(0.1, 120.0, PRICES).instances == 2  # at least
     few = costs.bill(40.0, 120.0, PRICES.model_copy(update={"instances": 3}))
-    assert (few.instances, few.carries) == (3, 75)  # fewer than the load
+    assert (few.instances, few.carries, few.enough) == (3, 75, False)  # fewer than the load
+    given = costs.bill(4.0, 120.0, PRICES.model_copy(update={"memory_mb": 512}))
+    assert (given.memory_gb, given.enough) == (0.512, True)
+    assert given.cost == pytest.approx(2 * (2 * 20 + 0.512 * 5))
+    assert not costs.bill(4.0, 120.0, PRICES.model_copy(update={"memory_mb": 199})).enough  # 200 are taken
 
 
 def test_savings_stand_beside_the_loss_of_accuracy(runs: Runs, folder: Path) -> None:
@@ -121,6 +125,7 @@ def test_the_page_is_whole_and_leads_back(runs: Runs, folder: Path) -> None:
     text = " ".join(" ".join(found.text).split())
     for phrase in ("test : 500 texts", "baseline", "timed on validation", "not timed, or its memory not measured"):
         assert phrase in text, phrase
+    assert "saved against the dearest" in text
     assert page == dashboard.costs_to_html(runs, folder, folder / "board #1.html", PRICES)
 
 
@@ -151,7 +156,9 @@ def test_the_command_writes_both_pages(
     assert not (tmp_path / "new").exists()  # nothing is half-written
     assert run("--price", "price_per_core=1000", "--baseline", "student") == 0
     assert 'href="page-costs.html"' in (tmp_path / "new/page.html").read_text()
-    assert 'value="1000.0"' in (tmp_path / "new/page-costs.html").read_text()
+    page = (tmp_path / "new/page-costs.html").read_text()
+    assert 'value="1000.0"' in page
+    assert "saved against <bdi>student</bdi> (where that was not judged: the dearest), and" in page
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no chromium, chromium-browser or google-chrome on the PATH")
@@ -159,7 +166,7 @@ def test_the_script_computes_what_python_computes(runs: Runs, folder: Path, tmp_
     """The page opens with the default prices; its script is given ours, and must show what ours would have shown."""
     html = dashboard.costs_to_html(runs, folder, tmp_path / "page.html", Prices(), "student")
     code = html.partition("<script>")[2].partition("</script>")[0]
-    ours = PRICES.model_copy(update={"instances": 3})
+    ours = PRICES.model_copy(update={"instances": 3, "memory_mb": 150.0})
     typed = code + (
         f"const ours = {json.dumps(ours.model_dump())};"
         "for (const input of inputs) input.value = ours[input.dataset.price];"

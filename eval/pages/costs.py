@@ -61,9 +61,15 @@ def bill(milliseconds: float, memory_mb: float, prices: Prices) -> Bill:
     of_one = prices.cores * prices.busy * 1000 / milliseconds  # texts per second that an instance takes
     needed = math.ceil(prices.texts_per_second / of_one - 1e-9)
     instances = prices.instances or max(needed, prices.least_instances)
-    memory_gb = (memory_mb + prices.other_memory_mb) / 1000
-    cost = instances * (prices.cores * prices.price_per_core + memory_gb * prices.price_per_gb)
-    return Bill(instances=instances, memory_gb=memory_gb, carries=instances * of_one, cost=cost)
+    taken_gb = (memory_mb + prices.other_memory_mb) / 1000
+    memory_gb = prices.memory_mb / 1000 or taken_gb
+    return Bill(
+        instances=instances,
+        memory_gb=memory_gb,
+        carries=instances * of_one,
+        enough=instances * of_one >= prices.texts_per_second and memory_gb >= taken_gb,
+        cost=instances * (prices.cores * prices.price_per_core + memory_gb * prices.price_per_gb),
+    )
 
 
 def tables(runs: Runs, searched: Path, page: Path, prices: Prices, baseline: str | None = None) -> list[Table]:

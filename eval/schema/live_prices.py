@@ -20,6 +20,8 @@ class Prices(Value):
     """Processor cores of an instance; a text takes one of them."""
     busy: Annotated[float, Field(gt=0.0, le=1.0)] = 0.6
     """Share of a core's time that may be used: the rest keeps queues short."""
+    memory_mb: Amount = 0.0
+    """Memory of an instance, MB; 0: what was measured and what stands beside it."""
     other_memory_mb: Amount = 100.0
     """Memory of an instance beside the serving process, MB."""
     instances: Annotated[int, Field(ge=0)] = 0
@@ -40,5 +42,7 @@ class Bill(Value):
     """Of one instance."""
     carries: float
     """Texts per second that the instances can take."""
+    enough: bool
+    """Whether they take the load, and each holds the model in its memory."""
     cost: float
     """Of all instances for a month."""

@@ -8,8 +8,10 @@ const work = () => {
   const bill = (row) => {
     const one = price.cores * price.busy * 1000 / Number(row.dataset.milliseconds);
     const instances = price.instances || Math.max(Math.ceil(price.texts_per_second / one - 1e-9), price.least_instances);
-    const memory = (Number(row.dataset.memory) + price.other_memory_mb) / 1000;
+    const taken = (Number(row.dataset.memory) + price.other_memory_mb) / 1000;
+    const memory = price.memory_mb / 1000 || taken;
     return { instances, memory, carries: instances * one,
+      enough: instances * one >= price.texts_per_second && memory >= taken,
       cost: instances * (price.cores * price.price_per_core + memory * price.price_per_gb) };
   };
   for (const table of document.querySelectorAll("table.costs")) {
@@ -21,7 +23,7 @@ const work = () => {
       show(row, "memory", found.memory.toFixed(2));
       show(row, "carries", Math.round(found.carries).toLocaleString("en"));
       show(row, "cost", money(found.cost));
-      row.classList.toggle("short", found.carries < price.texts_per_second);
+      row.classList.toggle("short", !found.enough);
       const paid = first ? bill(first).cost : 0;
       show(row, "saves", first ? money(paid - found.cost) : "–");
       show(row, "share", first && paid ? `${Math.round(100 * (paid - found.cost) / paid)} %` : "–");
