@@ -53,18 +53,25 @@ def refuse_nothing(experiment: Experiment) -> list[Option]:
 
 
 def write(found: Table, judged: Sequence[Judged], folder: Path) -> tuple[Path, ...]:
-    """options.json, options.md, and options.html, the dashboard of these reports under the options' names."""
+    """options.json, options.md, options.html and options-costs.html.
+
+    The last two are the dashboard of these reports under the options' names, and what each saves against the reference.
+    """
     from core.folders import atomic_write
     from eval.comparing.options_page import markdown
-    from eval.dashboard import to_html
+    from eval.dashboard import costs_to_html, to_html
     from eval.pages.runs import Run, Runs
+    from eval.schema.live_prices import Prices
 
     as_json, as_markdown, page = (folder / f"options.{kind}" for kind in ("json", "md", "html"))
-    runs = tuple(Run(of.side.report, Path(of.folder).resolve(), of.option.name) for of in judged)
+    costs = folder / "options-costs.html"
+    every = tuple(Run(of.side.report, Path(of.folder).resolve(), of.option.name) for of in judged)
+    runs, searched, lies = Runs(every, every, (), ()), folder.resolve(), page.resolve()
     atomic_write(as_markdown, markdown(found))
-    atomic_write(page, to_html(Runs(runs, runs, (), ()), folder.resolve(), page.resolve()))
+    atomic_write(page, to_html(runs, searched, lies, costs.name))
+    atomic_write(costs, costs_to_html(runs, searched, lies, Prices(), found.reference))
     atomic_write(as_json, found.model_dump_json(indent=2) + "\n")
-    return as_json, as_markdown, page
+    return as_json, as_markdown, page, costs
 
 
 def main() -> None:
@@ -76,7 +83,8 @@ def main() -> None:
             "Judge the checkpoints of options.rows on one split in one run, each as eval.run would, and set them beside"
             " each other: figures with intervals, paired differences to options.reference, what was expected of each,"
             " and the commands for what is not built. Reports that are there and fresh are taken over. Writes"
-            " options.json, .md and .html to <output>/options-<split>/ and the reports to <output>/reports/."
+            " options.json, .md, .html and options-costs.html (what each saves) to <output>/options-<split>/ and the"
+            " reports to <output>/reports/."
         ),
         sections=("output", "options", "data", "evaluation"),
         flags={"again": "judge every row again, also where a fresh report is there"},

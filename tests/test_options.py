@@ -29,6 +29,7 @@ from eval.comparing.comparison import Side
 from eval.comparing.expectations import expectation
 from eval.comparing.freshness import stale, take_over
 from eval.comparing.options_page import to_build
+from eval.evaluator import Outcome
 from eval.report import read, write
 from eval.schema import Hardware, Report
 from eval.schema.options import Figure, Table
@@ -118,9 +119,9 @@ def test_a_report_is_taken_over_only_where_judging_again_would_say_the_same(tmp_
     assert isinstance(found, Side)
     assert (found.name, found.report) == ("a name", read(tmp_path))
     assert stale(report, FILES | {"more": "1"}, asked(), EVALUATION) == "the checkpoint has other bytes now"
-    other_texts = {**asked(), "fingerprints": {"test": "other"}}
     instead = {**FILES, "serving": "1" * 64}
     assert stale(report, instead, asked(), EVALUATION) == "the checkpoint is served otherwise now"
+    other_texts = {**asked(), "fingerprints": {"test": "other"}}
     assert stale(report, FILES, other_texts, EVALUATION) == "it is on other texts"
     assert "another seed" in str(stale(report, FILES, {**asked(), "seed": 14}, EVALUATION))
     assert "other versions" in str(stale(report, FILES, {**asked(), "versions": {}}, EVALUATION))
@@ -192,7 +193,30 @@ def test_the_table_of_what_is_there(experiment: Experiment, capsys: pytest.Captu
         assert "python -m distill.train --config configs/absent.yaml" in text
     assert f"{tiny.binary_f1:.3f}" in page
     assert "reference" in page
-    assert "F1 against latency" in (folder / "options.html").read_text()
+    board = (folder / "options.html").read_text()
+    assert "F1 against latency" in board
+    assert 'href="options-costs.html"' in board
+    costs = (folder / "options-costs.html").read_text()
+    assert "saved against <bdi>small</bdi>" in costs
+    assert f"{change.difference:+.4f}</span>" in costs  # beside what tiny saves
+    assert costs.count('data-show="saves"') == 2
+
+
+def test_a_report_of_the_table_says_which_folder_it_is_on(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one of eval.run does: by it the dashboard tells two options apart whose folders have one name."""
+    asked, folder = list[Experiment](), experiment.output.parent / "tiny" / "reports" / "student-test"
+
+    def judged(given: Experiment, *_: object) -> Outcome:
+        asked.append(given)
+        return Outcome(read(folder), kept.read(folder))
+
+    monkeypatch.setattr(options_judging, "judged", judged)
+    monkeypatch.setattr(options_judging, "open_pipeline", lambda folder: None)
+    option, rows = experiment.options.rows[1], options_judging.Rows(options_judging.rows_of(experiment), None)
+    options_judging.judge_one(experiment, option, rows, again=True)
+    assert [one.checkpoint for one in asked] == [option.checkpoint]
 
 
 def test_what_made_a_row_that_is_there_is_not_to_be_done_again(experiment: Experiment) -> None:
@@ -202,6 +226,18 @@ def test_what_made_a_row_that_is_there_is_not_to_be_done_again(experiment: Exper
     lacking = table.missing[0].model_copy(update={"build": (done, shared)})
     more = lacking.model_copy(update={"build": (done, shared, own)})
     assert to_build(table.model_copy(update={"missing": (lacking, more)})) == [shared, own]
+
+
+def test_a_report_on_a_folder_that_is_served_otherwise_now_is_not_taken_over(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = experiment.options.rows[1].checkpoint
+    fields = manifest.read(folder).fields
+    manifest.write(folder, {**fields, "serving": {"decode": "instead", "decoded_limit": 0.5, "first_layer": None}})
+    monkeypatch.setattr(options_judging, "open_pipeline", lambda folder: None)
+    monkeypatch.setattr(options_judging, "judged", lambda *_: (_ for _ in ()).throw(UserError("it would be judged")))
+    assert options.work(experiment, Namespace(again=False)) == options.SOME
+    assert "is not taken over: the checkpoint is served otherwise now" in capsys.readouterr().out
 
 
 def test_a_damaged_option_leaves_the_others_in(experiment: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
@@ -228,18 +264,6 @@ def test_nothing_to_judge_is_refused_before_anything_is_read(experiment: Experim
 def test_every_shipped_row_is_made_by_its_commands(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each command's module and configuration are there, its overrides are accepted, and the last one writes there."""
     monkeypatch.chdir(ROOT)
-def test_a_report_on_a_folder_that_is_served_otherwise_now_is_not_taken_over(
-    experiment: Experiment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = experiment.options.rows[1].checkpoint
-    fields = manifest.read(folder).fields
-    manifest.write(folder, {**fields, "serving": {"decode": "instead", "decoded_limit": 0.5, "first_layer": None}})
-    monkeypatch.setattr(options_judging, "open_pipeline", lambda folder: None)
-    monkeypatch.setattr(options_judging, "judged", lambda *_: (_ for _ in ()).throw(UserError("it would be judged")))
-    assert options.work(experiment, Namespace(again=False)) == options.SOME
-    assert "is not taken over: the checkpoint is served otherwise now" in capsys.readouterr().out
-
-
     shipped = load(CONFIG, ALONE)
     assert shipped.options.reference
     checked: dict[str, Path] = {}
