@@ -12,6 +12,7 @@ from core import cli
 from core.errors import UserError
 from core.folders import atomic_write, writable
 from core.provenance import timestamp
+from eval.live.times import declare_times
 from eval.schema.live_ab import NOT_WORSE, ROLLBACK, WORSE, ABTest, Effects, Limits
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def work(arguments: argparse.Namespace) -> int:
     if arguments.json is not None:
         writable(arguments.json.resolve().parent)
     labels = {} if arguments.labels is None else read_labels(arguments.labels)
-    wanted = [Wanted(model, labels=labels) for model in (arguments.model_a, arguments.model_b)]
+    times = arguments.since, arguments.until
+    wanted = [Wanted(model, *times, labels) for model in (arguments.model_a, arguments.model_b)]
     limits = Limits(false_positive_rate=arguments.max_fpr, false_negative_rate=arguments.max_fnr)
     test = ab(arguments.log_a, arguments.log_b, (wanted[0], wanted[1]), effects, limits, arguments.power)
     if arguments.json is not None:
@@ -84,6 +86,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("log_b", type=Path, metavar="LOG_B", help="what is to replace it; may be the same file")
     parser.add_argument("--model-a", metavar="NAME", help="only this model's lines of LOG_A")
     parser.add_argument("--model-b", metavar="NAME", help="only this model's lines of LOG_B")
+    declare_times(parser)
     parser.add_argument("--labels", type=Path, metavar="FILE", help='labels given later: lines {"id": "…", "label": 0}')
     stated = "; ".join(f"{name} {value:g}" for name, value in Effects())
     parser.add_argument(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from core import cli
 from core.errors import UserError
 from core.folders import atomic_write, writable
 from core.provenance import timestamp
+from eval.live.times import declare_times
 from eval.schema.live import CRITICAL, OK, WARNING, Alarm, Alarms
 
 if TYPE_CHECKING:
@@ -110,8 +110,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
 def declare_wanted(parser: argparse.ArgumentParser) -> None:
     """The arguments that say which lines of a log count."""
     parser.add_argument("--model", metavar="NAME", help="only this model's lines; needed where the log holds several")
-    parser.add_argument("--since", type=_moment, metavar="TIME", help="only lines from then on, ISO 8601 with its zone")
-    parser.add_argument("--until", type=_moment, metavar="TIME", help="only lines before then")
+    declare_times(parser)
     parser.add_argument(
         "--labels", type=Path, metavar="FILE", help='labels given later: lines {"id": "…", "label": 0}; kept in memory'
     )
@@ -119,16 +118,6 @@ def declare_wanted(parser: argparse.ArgumentParser) -> None:
 
 def _shown(alarm: Alarm) -> str:
     return f"{'' if alarm.warning is None else f'{alarm.warning:g}'},{alarm.critical:g}"
-
-
-def _moment(text: str) -> datetime:
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text} is no time: write 2026-01-31T12:00:00+00:00") from error
-    if at.tzinfo is None:
-        raise argparse.ArgumentTypeError(f"{text} has no zone: write {text}+00:00")
-    return at
 
 
 def main() -> None:
@@ -143,7 +132,7 @@ def main() -> None:
         declare=declare,
         statuses=MEANINGS,
         examples=[
-            "python -m eval.monitor served.jsonl",
+            "python -m eval.monitor served.jsonl --since 1h",
             "python -m eval.monitor served.jsonl --reference artifacts/threats/reports/student-int8-test"
             " --since 2026-01-31T00:00:00+00:00 --labels labels.jsonl --html monitor.html",
         ],

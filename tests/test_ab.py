@@ -217,6 +217,15 @@ def test_one_log_with_two_models_and_labels_that_come_later(
     assert "choose one with --model" in capsys.readouterr().err
 
 
+def test_times_choose_the_lines_of_both(tmp_path: Path, door: Callable[..., object], capsys: Any) -> None:
+    paths = [make_log(tmp_path / f"{model}.jsonl", {(0.1, None): 600}, model=model) for model in ("old", "new")]
+    assert door(*paths, "--since", "2026-01-31T12:01:00+00:00", "--until", "2026-01-31T12:06:00+00:00") == 0
+    out = capsys.readouterr().out
+    assert "A: old (old.jsonl), 300 lines" in out
+    assert "B: new (new.jsonl), 300 lines" in out
+    assert door(*paths, "--since", "1h") == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -6,13 +6,13 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from log_factory import make_line, make_log, write_log
+from log_factory import START, make_line, make_log, write_log
 from report_factory import make_probability, make_report, make_rows
 from test_html import HOSTILE, outline
 
@@ -267,6 +267,23 @@ def test_time_and_model_choose_the_lines(tmp_path: Path, door: Callable[..., obj
     assert door(path, "--since", "2026-01-31") == 2
     assert "has no zone" in capsys.readouterr().err
     assert door(tmp_path / "absent.jsonl") == 2
+
+
+def test_a_good_past_hides_no_outage_from_who_asks_for_the_last_hour(
+    tmp_path: Path, door: Callable[..., object], capsys: Any
+) -> None:
+    ago = (datetime.now(UTC) - timedelta(minutes=10_000)) - START
+    lines = [make_line(number, 0.1 if number < 9900 else None, every=60.0) for number in range(10_000)]
+    dated = [line.model_copy(update={"time": line.time + ago}) for line in lines]
+    path = write_log(tmp_path / "served.jsonl", dated)  # seven days, of which the last hundred minutes failed
+    assert door(path) == 0
+    assert door(path, "--since", "1h") == 3
+    assert door(path, "--until", "2h") == 0
+    path.write_text("".join(line.model_dump_json(exclude_none=True) + "\n" for line in dated[:9900]))
+    assert door(path, "--since", "1h") == 2  # nobody answers at all: no alarm would be the wrong answer
+    assert "is anything served at all?" in capsys.readouterr().err
+    assert door(path, "--since", "1 hour") == 2
+    assert "is no time" in capsys.readouterr().err
 
 
 def test_a_torn_last_line_is_noted_and_no_more(tmp_path: Path) -> None:
