@@ -25,6 +25,10 @@ class Encoder(Protocol):
         """What the model reads of each text, as ids."""
         ...
 
+    def whole(self, text: str, ids: Sequence[int]) -> bool:
+        """Whether these ids, which `tokenise` gave for it, reach to the end of the text; False where that is open."""
+        ...
+
     def embed(self, tokens: Sequence[Sequence[int]], width: int | None = None) -> NDArray[np.float32]:
         """One batch of ids -> (texts, dim), padded to its longest text or to `width` ids."""
         ...
@@ -87,6 +91,9 @@ class OnnxEncoder:
 
     def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
         return self._tokenizer.encode(texts)
+
+    def whole(self, text: str, ids: Sequence[int]) -> bool:
+        return len(ids) < self._tokenizer.max_length
 
     def embed(self, tokens: Sequence[Sequence[int]], width: int | None = None) -> NDArray[np.float32]:
         input_ids, mask = pad(tokens, width)

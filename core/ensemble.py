@@ -69,6 +69,11 @@ class EnsembleEncoder:
         by_member = [member.encoder.tokenise(texts) for member in self.members]
         return [[number for ids in of_text for number in (len(ids), *ids)] for of_text in zip(*by_member, strict=True)]
 
+    def whole(self, text: str, ids: Sequence[int]) -> bool:
+        """Whether every member reads it to its end."""
+        parts = zip(self.members, self._apart(ids), strict=True)
+        return all(member.encoder.whole(text, own) for member, own in parts)
+
     def embed(self, tokens: Sequence[Sequence[int]], width: int | None = None) -> NDArray[np.float32]:
         """(texts, dim); `width` is every member's."""
         rows = [self._apart(packed) for packed in tokens]

@@ -15,7 +15,7 @@ import numpy as np
 
 from core.errors import UserError
 from core.heads import HeadScores
-from core.phrases import words
+from core.phrases import READ_CHARACTERS, words
 from core.rows import Taxonomy
 from core.sureness import Setting
 
@@ -69,9 +69,9 @@ class SureLayer:
     taxonomy: Taxonomy
 
     def judge(self, text: str) -> HeadScores | None:
-        """Scores of one text, or None where the layer is not sure."""
+        """Scores of one text, or None where the layer is not sure; it calls none benign that it has not read whole."""
         log_odds = self.first.log_odds(text)
-        if not self.setting.decides(log_odds):
+        if not self.setting.decides(log_odds, whole=len(text) <= READ_CHARACTERS):
             return None
         attack = np.array([1.0 / (1.0 + math.exp(-max(min(log_odds, 500.0), -500.0)))])
         return HeadScores(attack, *self._kinds(text))

@@ -18,7 +18,10 @@ SMALLEST = 1e-9  # a probability of 0 or 1 has no finite log-odds
 
 @dataclass(frozen=True)
 class ModelLayer:
-    """A pipeline at one setting; its own first layer and decoded views are left out."""
+    """A pipeline at one setting; its own first layer and decoded views are left out.
+
+    It calls no text benign that goes on behind what it reads: the model may read further.
+    """
 
     pipeline: Pipeline
     setting: Setting
@@ -26,23 +29,30 @@ class ModelLayer:
     def judge(self, text: str) -> HeadScores | None:
         """Scores of one text, or None where the model is not sure."""
         encoder = self.pipeline.encoder
-        return self.sure(self.pipeline.score(encoder.embed(encoder.tokenise([text]))))[0]
+        (ids,) = encoder.tokenise([text])
+        return self.sure(self.pipeline.score(encoder.embed([ids])), [encoder.whole(text, ids)])[0]
 
     def judge_all(self, texts: Sequence[str]) -> list[HeadScores | None]:
-        return self.sure(self.pipeline.model_scores(texts)) if texts else []
+        return self.sure(self.pipeline.model_scores(texts), read_whole(self.pipeline, texts)) if texts else []
 
     def use_threads(self, threads: int) -> None:
         self.pipeline.use_threads(threads)
 
-    def sure(self, scores: HeadScores) -> list[HeadScores | None]:
-        """The rows of the scores in which the model is sure, each by itself."""
+    def sure(self, scores: HeadScores, whole: Sequence[bool]) -> list[HeadScores | None]:
+        """The rows of the scores in which the model is sure, each by itself; whole: whether it read the text so."""
         rows = (slice(place, place + 1) for place in range(len(scores.attack)))
         return [
             HeadScores(scores.attack[row], scores.family[row], scores.subfamily[row])
-            if self.setting.decides(odds)
+            if self.setting.decides(odds, read)
             else None
-            for row, odds in zip(rows, log_odds(scores.attack).tolist(), strict=True)
+            for row, odds, read in zip(rows, log_odds(scores.attack).tolist(), whole, strict=True)
         ]
+
+
+def read_whole(pipeline: Pipeline, texts: Sequence[str]) -> list[bool]:
+    """Whether the model reads each text to its end."""
+    encoder = pipeline.encoder
+    return [encoder.whole(text, ids) for text, ids in zip(texts, encoder.tokenise(texts), strict=True)]
 
 
 def log_odds(attack: NDArray[np.float64]) -> NDArray[np.float64]:

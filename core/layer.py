@@ -7,6 +7,7 @@ from typing import Protocol
 
 from core.decode.view import View
 from core.heads import HeadScores
+from core.serving import Decode
 
 
 class Layer(Protocol):
@@ -25,6 +26,10 @@ class Layer(Protocol):
         ...
 
 
-def without_encoded(verdict: HeadScores | None, view: View | None) -> HeadScores | None:
-    """The verdict where it may stand: what reads plain words calls no text benign that has a decoded view."""
-    return None if verdict and view and verdict.attack[0] < 0.5 else verdict
+def without_encoded(verdict: HeadScores | None, view: View | None, decode: Decode | None) -> HeadScores | None:
+    """The verdict where it may stand: what reads plain words calls no text benign that has a decoded view.
+
+    Where the view is read `instead`, nor does it call one an attack, for the raw text is not what counts.
+    """
+    left = verdict and view and (decode == "instead" or verdict.attack[0] < 0.5)
+    return None if left else verdict

@@ -127,6 +127,9 @@ class LexicalEncoder:
         """Columns of the known terms of each text, with repetition."""
         return [self._tokenised(text[: self.max_characters]) for text in texts]
 
+    def whole(self, text: str, ids: Sequence[int]) -> bool:
+        return len(text) <= self.max_characters
+
     def _tokenised(self, text: str) -> list[int]:
         ids: list[int] = []
         for block, columns in zip(self.blocks, self._columns, strict=True):

@@ -105,8 +105,9 @@ class Pipeline:
 
         Decoding and a first layer count as tokenising.
         """
-        view = decoded(text) if self.serving.decode else None
-        verdict = without_encoded(self.layer.judge(text), view) if self.layer else None
+        decode = self.serving.decode
+        view = decoded(text) if decode else None
+        verdict = without_encoded(self.layer.judge(text), view, decode) if self.layer else None
         if verdict is not None:
             tokens = []
         elif view is None:

@@ -23,7 +23,7 @@ def scores_of_many(
 ) -> HeadScores:
     """As a call of the pipeline gives them one by one; `reads` says what the model reads of texts, as ids."""
     views = views_of(texts, serving)
-    verdicts = verdicts_of(texts, views, layer)
+    verdicts = verdicts_of(texts, views, serving, layer)
     left = [place for place, verdict in enumerate(verdicts) if verdict is None]
     scores = HeadScores(
         np.zeros(len(texts)),
@@ -43,10 +43,12 @@ def views_of(texts: Sequence[str], serving: Serving) -> list[View | None]:
     return [decoded(text) if serving.decode else None for text in texts]
 
 
-def verdicts_of(texts: Sequence[str], views: Sequence[View | None], layer: Layer | None) -> list[HeadScores | None]:
+def verdicts_of(
+    texts: Sequence[str], views: Sequence[View | None], serving: Serving, layer: Layer | None
+) -> list[HeadScores | None]:
     """What the layer decides; None for each text that the model sees."""
     verdicts = layer.judge_all(texts) if layer else [None] * len(texts)
-    return [without_encoded(verdict, view) for verdict, view in zip(verdicts, views, strict=True)]
+    return [without_encoded(verdict, view, serving.decode) for verdict, view in zip(verdicts, views, strict=True)]
 
 
 def joined(scores: HeadScores, verdicts: Sequence[HeadScores | None]) -> HeadScores:

@@ -25,8 +25,9 @@ class Setting:
     alarms: float
     """… and share of the benign texts that it was allowed to call attacks."""
 
-    def decides(self, log_odds: float) -> bool:
-        return log_odds <= self.benign_at or log_odds >= self.attack_at
+    def decides(self, log_odds: float, whole: bool) -> bool:
+        """whole: the layer has read the text to its end. What stands behind can make an attack of it, not undo one."""
+        return log_odds >= self.attack_at or (whole and log_odds <= self.benign_at)
 
 
 def choose(

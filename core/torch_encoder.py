@@ -37,6 +37,9 @@ class TorchEncoder:
     def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
         return self.tokenizer.encode(texts)
 
+    def whole(self, text: str, ids: Sequence[int]) -> bool:
+        return len(ids) < self.tokenizer.max_length
+
     @torch.inference_mode()
     def embed(self, tokens: Sequence[Sequence[int]], width: int | None = None) -> NDArray[np.float32]:
         input_ids, mask = (torch.from_numpy(array) for array in pad(tokens, width))

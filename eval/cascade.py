@@ -80,7 +80,10 @@ def main() -> None:
             "Measure a model behind a layer that decides what it is sure of, at several settings, against the model"
             " alone: share of texts that reach the model, mean and P95 latency, accuracy of the whole with paired"
             " intervals. The layer is the checkpoint's own first layer (distill.fit_triggers), or the one model that"
-            " evaluation.peers names. Writes cascade.json, .md and .html to <output>/cascades/<checkpoint>-<split>/."
+            " evaluation.peers names; that one is served from Python, with the limits of a setting in cascade.json:"
+            " model.served(model.serving, ModelLayer(open_pipeline(PEER), Setting(benign_at, attack_at, misses,"
+            " alarms))). The layer's own judgement is timed, too. Writes cascade.json, .md and .html to"
+            " <output>/cascades/<checkpoint>-<split>/."
         ),
         sections=("checkpoint", "output", "data", "evaluation", "cascade"),
         needs_checkpoint=True,

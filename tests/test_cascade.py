@@ -21,6 +21,7 @@ from eval import cascade
 from eval.cascading import page, report
 from eval.cascading.steps import alone, keyword_trials, model_trials
 from eval.cascading.timing import times
+from eval.cells import amount
 from eval.kept import Calls
 from eval.schema.cascade import Cascade
 
@@ -65,6 +66,9 @@ def test_every_setting_is_held_against_the_model_alone(measured: tuple[Cascade, 
         assert f1.after is not None
         assert step.time is not None
         assert step.judgements["mean_ms"] in ("met", "missed", "undecided")
+        assert step.layer_time is not None
+        assert 0 < step.layer_time.p50_ms <= step.layer_time.p95_ms
+        assert step.layer_time.mean_ratio.value < 1  # words are counted faster than a model is run
     assert found.alone_time is not None
     assert found.alone_time.mean_ratio.value == 1
 
@@ -96,6 +100,17 @@ def test_it_is_written_three_ways_and_printed(measured: tuple[Cascade, Path]) ->
     shown = console.export_text()
     assert "a|<script>[red] behind its first layer" in shown
     assert f"{found.steps[0].reach:.1%}" in shown
+    own = amount(found.steps[0].layer_time and found.steps[0].layer_time.p95_ms)
+    for text in (report.to_markdown(found), written, shown):
+        assert own in text
+
+
+def test_an_older_cascade_tells_no_times_of_the_layer(measured: tuple[Cascade, Path]) -> None:
+    stored = measured[0].model_dump(mode="json")
+    for step in stored["steps"]:
+        del step["layer_time"]
+    read = Cascade.model_validate(stored)
+    assert "not measured" in report.to_markdown(read)
 
 
 def test_a_model_behind_another(guarded: Path, tiny_checkpoint: Path, data: dict, tmp_path: Path) -> None:
@@ -109,9 +124,25 @@ def test_a_model_behind_another(guarded: Path, tiny_checkpoint: Path, data: dict
     assert all(step.lost == step.gained == 0 for step in found.steps)
     assert all(step.figures["binary_f1"].difference == 0 for step in found.steps)
     assert (found.steps[0].time, found.steps[0].judgements["mean_ms"]) == (None, "not measured")
+    assert found.steps[0].layer_time is None
     assert found.notes == (
         "The limits of the first model were chosen on these very rows: on others it errs a little more.",
     )
+
+
+def test_what_was_measured_is_served_from_python(
+    guarded: Path, tiny_checkpoint: Path, data: dict, tmp_path: Path, tiny_corpus: Corpus
+) -> None:
+    """As the README and --help say it."""
+    assert cascade.work(experiment(guarded, tmp_path, data, peers=(tiny_checkpoint,), calls=0)) == 0
+    (written,) = tmp_path.glob("cascades/*/cascade.json")
+    step = Cascade.model_validate_json(written.read_text()).steps[-1]
+    setting = Setting(step.benign_at, step.attack_at, step.misses, step.alarms)
+    model = open_pipeline(guarded)
+    served = model.served(model.serving, ModelLayer(open_pipeline(tiny_checkpoint), setting))
+    assert served.layer is not None
+    verdicts = served.layer.judge_all(tiny_corpus.splits["validation"].texts)
+    assert sum(verdict is not None for verdict in verdicts) == step.called_benign + step.called_attack > 0
 
 
 def test_a_model_decides_what_it_is_sure_of(tiny_checkpoint: Path, tiny_corpus: Corpus) -> None:
@@ -125,6 +156,11 @@ def test_a_model_decides_what_it_is_sure_of(tiny_checkpoint: Path, tiny_corpus: 
     single = [layer.judge(text) for text in texts]
     assert [verdict is not None for verdict in single] == sure
     assert layer.judge_all([]) == []
+    everything = ModelLayer(pipeline, Setting(1e9, 1e10, 0.1, 0.1))
+    longer = texts[0] + " bread" * 600
+    assert everything.judge(texts[0]) is not None
+    assert everything.judge(longer) is None  # it goes on behind what the model reads
+    assert [verdict is None for verdict in everything.judge_all([texts[0], longer])] == [False, True]
     assert np.isfinite(log_odds(np.array([0.0, 1.0]))).all()
 
 

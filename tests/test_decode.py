@@ -118,10 +118,16 @@ def test_plain_text_has_no_view(text: str) -> None:
     assert decoded(text) is None
 
 
-def test_a_view_is_no_longer_than_what_is_read() -> None:
+def test_only_the_beginning_is_decoded_and_the_rest_stays() -> None:
+    """Nothing may hide behind it where the view is read instead of the text."""
     view = decoded("word " * 100 + ENCODED["base64"] + " word" * 5000)
     assert view is not None
-    assert len(view.text) <= READ
+    assert view.text == "word " * 100 + f" {SECRET} " + " word" * 5000
+    for filler in (" " * READ, "\u200b" * 9_000, "x\u200bx " * 3_000):
+        hidden = decoded(f"{ENCODED['hex']} {filler}{SECRET}")
+        assert hidden is not None
+        assert hidden.text.endswith(SECRET)
+        assert hidden.text.lstrip().startswith(SECRET)
     assert decoded("word " * READ + ENCODED["base64"]) is None  # behind what is read
     padded = decoded("\u200b".join("x" for _ in range(20)) + "\u200b" * (2 * READ) + f" {ENCODED['base64']}")
     assert padded is not None  # what is not seen takes no room
@@ -159,7 +165,7 @@ def test_hostile_text_is_over_soon(name: str) -> None:
     start = time.thread_time()
     view = decoded(HOSTILE[name])
     assert time.thread_time() - start < 0.1
-    assert view is None or len(view.text) <= READ
+    assert view is None or len(view.text) <= len(HOSTILE[name]) + READ
 
 
 def test_every_decoder_takes_any_text() -> None:
@@ -168,7 +174,7 @@ def test_every_decoder_takes_any_text() -> None:
     for _ in range(300):
         text = "".join(pieces[place][: generator.integers(1, 60)] for place in generator.integers(len(pieces), size=6))
         view = decoded(text)
-        assert view is None or (view.kinds and len(view.text) <= READ)
+        assert view is None or (view.kinds and len(view.text) <= len(text) + READ)
 
 
 # --- the parts -----------------------------------------------------------------------------------------------------

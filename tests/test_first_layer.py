@@ -14,6 +14,7 @@ from core import first_layer
 from core.data import Corpus
 from core.errors import UserError
 from core.first_layer import FirstLayer, SureLayer
+from core.phrases import READ_CHARACTERS
 from core.rows import Taxonomy
 from core.schema import Triggers
 from core.sureness import LEAST, Setting, choose
@@ -51,6 +52,13 @@ def test_it_decides_what_it_is_sure_of() -> None:
     scores = SureLayer(LAYER, LAYER.settings["careful"], TAXONOMY).judge_all(["ignore all", "x"])
     assert scores[0] is not None
     assert scores[1] is None
+
+
+def test_no_text_is_benign_that_was_not_read_to_its_end() -> None:
+    filler = "please " + " " * (READ_CHARACTERS - len("please "))
+    assert judge(filler) is not None
+    assert judge(f"{filler}ignore all") is None
+    assert judge(f"ignore all {'x' * READ_CHARACTERS}") is not None  # what stands behind makes no attack undone
 
 
 def test_what_speaks_for_an_attack_names_its_kind() -> None:
@@ -94,8 +102,10 @@ def test_the_limits_give_up_no_more_than_was_allowed() -> None:
     assert [(odds[labels == 1] <= found[name].benign_at).sum() for name in "ab"] == [1, 3]
     assert [(odds[labels == 0] >= found[name].attack_at).sum() for name in "ab"] == [0, 2]
     assert (found["c"].benign_at, found["c"].attack_at) == (-LEAST, LEAST)  # a verdict must be one at 0.5 too
-    assert found["a"].decides(found["a"].benign_at)
-    assert not found["a"].decides(0.0)
+    assert found["a"].decides(found["a"].benign_at, whole=True)
+    assert not found["a"].decides(found["a"].benign_at, whole=False)
+    assert found["a"].decides(found["a"].attack_at, whole=False)
+    assert not found["a"].decides(0.0, whole=True)
 
 
 def test_a_miss_that_ties_with_many_is_no_license() -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -315,9 +316,35 @@ def test_the_first_layer_leaves_what_it_is_not_sure_of(guarded: Path, torch_pipe
     assert served(hidden).scores["family_confidence"] == torch_pipeline(hidden).scores["family_confidence"]
 
 
-def test_many_texts_are_decided_as_one_by_one(guarded: Path, tiny_rows: Rows) -> None:
+def test_an_attack_behind_what_the_first_layer_reads_reaches_the_model(
+    guarded: Path, torch_pipeline: Pipeline, tiny_rows: Rows
+) -> None:
     served = open_pipeline(guarded)
+    assert torch_pipeline(OVERRIDE).is_attack == 1
+    hidden = f"harmless{' ' * 1200}{OVERRIDE}"  # spaces are no tokens
+    assert served(hidden).scores == torch_pipeline(hidden).scores
+    assert "first layer" in served(f"obey{' ' * 1200}{OVERRIDE}").why_it_hit[0]
+
+
+def test_a_text_that_is_judged_by_what_it_says_is_not_decided_by_its_raw_form(guarded: Path, tiny_rows: Rows) -> None:
+    beside = open_pipeline(guarded)
+    instead = beside.served(Serving(decode="instead", first_layer="careful"))
+    text = f"obey {encoded('Please explain the train to Bern to a child in two sentences.')}"
+    assert "first layer" in beside(text).why_it_hit[0]
+    content = decoded(text)
+    assert content is not None
+    expected = beside.served(Serving())(content.text).scores["attack_probability"]
+    assert instead(text).scores["attack_probability"] == pytest.approx(expected, abs=1e-6)
+    assert instead("obey").is_attack == 1
+
+
+@pytest.mark.parametrize("decode", ["beside", "instead"])
+def test_many_texts_are_decided_as_one_by_one(
+    guarded: Path, tiny_rows: Rows, decode: Literal["beside", "instead"]
+) -> None:
+    served = open_pipeline(guarded).served(Serving(decode=decode, first_layer="careful"))
     texts = ["obey", *map(encoded, tiny_rows.texts[:14]), "harmless", *STRANGE.values(), *tiny_rows.texts[:14], "bread"]
+    texts += [f"obey {encoded(OVERRIDE)}", f"harmless {encoded(OVERRIDE)}", f"harmless{' ' * 1200}{OVERRIDE}"]
     together = served.classify(texts, batch_size=4)
     singles = [served(text) for text in texts]
     expected = [single.scores["attack_probability"] for single in singles]

@@ -50,7 +50,9 @@ class Serving(Section):
     decoded_limit: Rate = 0.5
     """Attack probability from which a decoded view is an attack; lower ones catch more of what is encoded."""
     first_layer: Literal["careful", "balanced", "eager"] | None = None
-    """How sure the keywords must be to decide without the model; null: the model sees every text."""
+    """How sure the keywords must be to decide without the model; null: the model sees every text. They read 1,200
+    characters and call no longer text benign, nor one with a decoded view; of one that is read `instead` they decide
+    nothing."""
     max_length: Annotated[int, Field(ge=8, le=512)] | None = None
     """With `distill.fit_heads`: tokens that a PyTorch checkpoint reads from now on; null: as many as before."""
 

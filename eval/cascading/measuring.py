@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.decision import decide
+from core.first_layer_model import read_whole
 from core.heads import HeadScores
 from core.layer import without_encoded
 from core.pipeline import Pipeline
@@ -18,7 +19,7 @@ from core.schema import Experiment
 from core.scoring import joined, views_of
 from eval.accuracy import accuracy
 from eval.cascading.steps import Trial, alone
-from eval.cascading.timing import timed
+from eval.cascading.timing import LayerAlone, timed
 from eval.clock.latency import repeats_sentence
 from eval.comparing.paired import changes, only_right
 from eval.figures import decisions, figures, resampled
@@ -51,19 +52,21 @@ def measure(
     for pipeline in filter(None, (model, first)):
         pipeline.use_threads(hardware()["cores"])
     scores = base.scores(rows.texts)
-    before = first.model_scores(rows.texts) if first else None
+    before = (first.model_scores(rows.texts), read_whole(first, rows.texts)) if first else None
     said = decide(scores, model.taxonomy)
     weights = bootstrap.resample(rows.labels, rows.groups, repeats, seed)
     against = figures(rows, said), resampled(rows, said, weights)
-    spent, wavered = timed([base, *(trial.pipeline for trial in trials)], rows.texts, evaluation, seed)
+    called = [base, *(trial.pipeline for trial in trials), *(LayerAlone(trial.layer) for trial in trials)]
+    spent, wavered = timed(called, rows.texts, evaluation, seed)
+    views = views_of(rows.texts, base.serving)
     steps = []
     for place, trial in enumerate(trials, 1):
-        views = views_of(rows.texts, base.serving)
         judged = zip(trial.verdicts(rows.texts, before), views, strict=True)
-        verdicts = [without_encoded(verdict, view) for verdict, view in judged]
+        verdicts = [without_encoded(verdict, view, base.serving.decode) for verdict, view in judged]
         whole = decide(joined(scores, verdicts), model.taxonomy)
         changed = changes(*against, figures(rows, whole), resampled(rows, whole, weights))
-        steps.append(_step(trial, rows, verdicts, (said, whole), changed, spent[place], experiment))
+        times = spent[place], spent[place + len(trials)]
+        steps.append(_step(trial, rows, verdicts, (said, whole), changed, times, experiment))
     if repeated := repeats_sentence(len(rows), evaluation.latency_calls):
         notes = (*notes, repeated)
     return Cascade(
@@ -96,10 +99,10 @@ def _step(
     verdicts: Sequence[HeadScores | None],
     said: tuple[Predictions, Predictions],
     changed: dict[str, Change],
-    time: Time | None,
+    times: tuple[Time | None, Time | None],
     experiment: Experiment,
 ) -> Step:
-    """said: by the model alone, and by the whole."""
+    """said: by the model alone, and by the whole; times: of the whole, and of the layer by itself."""
     attack = np.array([np.nan if verdict is None else verdict.attack[0] for verdict in verdicts])
     benign_said, attack_said = attack < 0.5, attack >= 0.5  # neither where the model was asked
     reached = int(np.isnan(attack).sum())
@@ -120,8 +123,9 @@ def _step(
         lost=_count(only_right(rows.labels, model, whole)),
         gained=_count(only_right(rows.labels, whole, model)),
         figures=changed,
-        time=time,
-        judgements=_judged(changed["binary_f1"], time, experiment),
+        time=times[0],
+        layer_time=times[1],
+        judgements=_judged(changed["binary_f1"], times[0], experiment),
     )
 
 

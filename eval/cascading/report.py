@@ -47,8 +47,9 @@ def print_cascade(cascade: Cascade, console: Console | None = None) -> None:
     console = console or Console()
     console.print(Text(printable(words.title(cascade)), style="bold"))
     above = [cascade.synthetic] if cascade.synthetic else []
-    (head,) = words.on_screen([words.HEAD])
-    print_table(head, words.on_screen(words.rows(cascade)), above, console)
-    print_table(words.LAYER_HEAD, words.layer_rows(cascade), (), console)
+    head, *rows = words.on_screen([words.HEAD, *words.rows(cascade)], words.ON_SCREEN)
+    print_table(head, rows, above, console)
+    head, *rows = words.on_screen([words.LAYER_HEAD, *words.layer_rows(cascade)], words.LAYER_ON_SCREEN)
+    print_table(head, rows, (), console)
     for line in (words.how(cascade), *words.remarks(cascade)):
         console.print(Text(printable(line)))

@@ -19,6 +19,9 @@ from core.schema import Cascade
 from core.schema.guard import SURE
 from core.sureness import Setting, choose
 
+Before = tuple[HeadScores, Sequence[bool]]
+"""What a model before says of texts, and whether it read them whole."""
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -33,10 +36,10 @@ class Trial:
     def setting(self) -> Setting:
         return self.layer.setting
 
-    def verdicts(self, texts: Sequence[str], scores: HeadScores | None) -> list[HeadScores | None]:
-        """What the layer decides of each text; `scores` are those of a model before, asked once for all settings."""
-        if isinstance(self.layer, ModelLayer) and scores is not None:
-            return self.layer.sure(scores)
+    def verdicts(self, texts: Sequence[str], before: Before | None) -> list[HeadScores | None]:
+        """What the layer decides of each text; `before`: of a model before, asked once for all settings."""
+        if isinstance(self.layer, ModelLayer) and before is not None:
+            return self.layer.sure(*before)
         return self.layer.judge_all(texts)
 
 

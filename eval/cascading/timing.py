@@ -1,12 +1,15 @@
-"""Mean times of settings whose calls were interleaved, with paired intervals over the texts."""
+"""Mean times of settings and of their layers by themselves, calls interleaved, with paired intervals over the texts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from core.layer import Layer
+from core.pipeline import STAGES
 from core.schema import Evaluation
 from eval.clock.latency import NOT_RUN, Timed, measure_together, percentiles
 from eval.clock.noise import noise
@@ -16,6 +19,22 @@ from eval.metrics import percentile_interval
 from eval.schema import Noise
 from eval.schema.cascade import Time
 from eval.schema.race import Ratio
+
+
+@dataclass(frozen=True)
+class LayerAlone:
+    """A layer's own judgement of a text, to be timed as a pipeline is: it counts as tokenising."""
+
+    layer: Layer
+
+    def __call__(self, text: str, lap: Callable[[str], None]) -> object:
+        verdict = self.layer.judge(text)
+        for stage in STAGES:
+            lap(stage)
+        return verdict
+
+    def use_threads(self, threads: int) -> None:
+        self.layer.use_threads(threads)
 
 
 def timed(

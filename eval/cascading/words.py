@@ -11,9 +11,10 @@ from eval.schema.cascade import Cascade, Step, Time
 HEAD = ("Setting", "Reach the model", "Mean ms", "P95 ms", "Mean, ratio", "F1", "Difference", "95 % interval", "p",
         "Recall", "FPR", "Mean", "F1 loss")  # fmt: skip
 LAYER_HEAD = ("Setting", "Benign up to", "Attack from", "Called benign", "attacks among", "Called attack",
-              "benign among", "Lost", "Gained")  # fmt: skip
+              "benign among", "Lost", "Gained", "Its own mean ms", "P50 ms", "P95 ms")  # fmt: skip
 ALONE = "model alone"
-ON_SCREEN = (0, 1, 2, 3, 5, 7, 11, 12)  # columns of the first table that fit a terminal
+ON_SCREEN = (0, 1, 2, 3, 5, 7, 11, 12)  # columns of the first table that fit a terminal …
+LAYER_ON_SCREEN = (0, 3, 4, 5, 6, 7, 8, 9, 11)  # … and of the second
 
 
 def rows(cascade: Cascade) -> Cells:
@@ -41,9 +42,9 @@ def rows(cascade: Cascade) -> Cells:
     return found
 
 
-def on_screen(cells: Sequence[tuple[str, ...]]) -> Cells:
+def on_screen(cells: Sequence[tuple[str, ...]], columns: Sequence[int]) -> Cells:
     """The columns that a terminal has room for."""
-    return [tuple(row[place] for place in ON_SCREEN) for row in cells]
+    return [tuple(row[place] for place in columns) for row in cells]
 
 
 def _times(time: Time | None) -> tuple[str, str, str]:
@@ -53,8 +54,14 @@ def _times(time: Time | None) -> tuple[str, str, str]:
     return amount(time.mean_ms), amount(time.p95_ms), ratio
 
 
+def _own_times(time: Time | None) -> tuple[str, str, str]:
+    if time is None:
+        return (NOT_MEASURED,) * 3
+    return amount(time.mean_ms), amount(time.p50_ms), amount(time.p95_ms)
+
+
 def layer_rows(cascade: Cascade) -> Cells:
-    """What the layer decides, and where that is wrong."""
+    """What the layer decides, where that is wrong, and what its own judgement takes."""
     return [
         (
             step.name,
@@ -63,6 +70,7 @@ def layer_rows(cascade: Cascade) -> Cells:
             *(f"{count:,}" for count in (step.called_benign, step.missed, step.called_attack, step.alarmed)),
             f"{step.lost:,}",
             f"{step.gained:,}",
+            *_own_times(step.layer_time),
         )
         for step in cascade.steps
     ]
@@ -81,10 +89,12 @@ def how(cascade: Cascade) -> str:
         f"{cascade.rows:,} texts of {cascade.split} ({cascade.attacks:,} attacks, {cascade.benign:,} benign); {views}."
         f" Differences are the whole less the model alone, with 95 % intervals from a paired bootstrap of"
         f" {cascade.repeats:,} resamples over {cascade.clusters:,} near-duplicate clusters. Calls were interleaved:"
-        " each text went to the model alone and to every setting in turn, batch 1. A setting meets"
+        " each text went to the model alone, to every setting and to every layer by itself in turn, batch 1. A"
+        " setting meets"
         f" {limits['mean_ms']:g} ms when the interval of its mean lies below, and an F1 loss of {limits['f1_loss']:g}"
         " when the interval of the difference ends above its negative. Lost and gained: decisions that only the model"
-        " alone, or only the whole, has right."
+        " alone, or only the whole, has right. A layer's own times are those of its verdict on every text, the model"
+        " left out."
     )
 
 

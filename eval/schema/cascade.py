@@ -15,7 +15,7 @@ from eval.schema.report import Hardware, Stamp, Word
 
 
 class Time(Percentiles):
-    """One text from string to decision, batch 1, the calls of all settings interleaved."""
+    """One text from string to decision or to a layer's verdict, batch 1, the calls of all interleaved."""
 
     mean_interval: Interval
     """95 %, of the mean: bootstrap over the texts."""
@@ -55,6 +55,8 @@ class Step(Value):
     """Every accuracy figure; `before` is the model's alone, `after` the whole's."""
     time: Time | None
     """None: no call was timed."""
+    layer_time: Time | None = None
+    """The layer's own judgement of each text, whatever it says; None also where an older version measured."""
     judgements: dict[str, Word]
     """By `cascade`: mean_ms, and f1_loss by the lower end of the paired interval."""
 
