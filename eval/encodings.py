@@ -56,7 +56,8 @@ def main() -> None:
         purpose=(
             "Say what a checkpoint flags of the same attacks and benign texts as they stand and in base64, hex, URL,"
             " rot13, leet, look-alike letters and with zero-width characters between them: by the raw text, with its"
-            " decoded view beside it, and by the view instead. Writes encodings.json and encodings.md to"
+            " decoded view beside it, and by the view instead; behind the checkpoint's own first layer, where it is"
+            " served with one. Writes encodings.json and encodings.md to"
             " <output>/encodings/<checkpoint>-<split>/."
         ),
         sections=("checkpoint", "output", "data", "evaluation.split"),

@@ -49,10 +49,11 @@ def measure(
     synthetic: bool,
     provenance: Mapping[str, Any],
 ) -> Encodings:
-    """Attacks and benign texts in every form and reading, no first layer before the model; writes nothing."""
+    """Attacks and benign texts in every form and reading, each as the folder is served but for the reading: behind its
+    own first layer, where it has one; writes nothing."""
     pipeline.use_threads(hardware()["cores"])
-    bare = replace(pipeline.serving, first_layer=None)
-    readers = {way: pipeline.served(replace(bare, decode=None if way == "raw" else way)) for way in READINGS}
+    serving = pipeline.serving
+    readers = {way: pipeline.served(replace(serving, decode=None if way == "raw" else way)) for way in READINGS}
     progress = tqdm(total=2 * len(FORMS) * len(READINGS), desc="forms", unit="form", delay=2)
     found = {label: _asked(readers, drawn(rows, label, seed), progress) for label in (1, 0)}
     progress.close()
@@ -62,7 +63,8 @@ def measure(
         split=split,
         seed=seed,
         characters=CHARACTERS,
-        decoded_limit=pipeline.serving.decoded_limit,
+        decoded_limit=serving.decoded_limit,
+        first_layer=serving.first_layer,
         attacks=found[1],
         benign=found[0],
         synthetic=SYNTHETIC if synthetic else None,

@@ -43,10 +43,11 @@ def title(of: Encodings) -> str:
 
 def how(of: Encodings) -> str:
     attacks, benign = (part[PLAIN]["raw"].texts for part in (of.attacks, of.benign))
+    layer = f"its own first layer ({of.first_layer}) before the model" if of.first_layer else "no first layer"
     return (
         f"Share that is flagged, with its 95 % interval (Wilson): {attacks:,} attacks and {benign:,} benign texts in"
         f" which nothing is encoded, drawn with seed {of.seed} and cut to {of.characters:,} characters, as they stand"
-        " and in seven forms of our own writing; no first layer. Raw text: what the model makes of the form itself."
+        f" and in seven forms of our own writing; {layer}. Raw text: what is made of the form itself."
         " Beside: its decoded view is scored, too, and the higher score counts"
         f" (a view is an attack from {of.decoded_limit:.3g}). Instead: the view alone is scored. p: McNemar, exact."
     )

@@ -47,6 +47,9 @@ class Encodings(Value):
     """Texts are cut to so many, for every form of them to lie within what the decoders read."""
     decoded_limit: float
     """Attack probability from which a decoded view is an attack."""
+    first_layer: str | None = None
+    """Setting of the checkpoint's own first layer, which stood before the model in every reading; None: the model saw
+    every text."""
     attacks: dict[str, dict[Reading, Flagged]]
     """By form, then by reading; of texts in which no decoder finds anything."""
     benign: dict[str, dict[Reading, Flagged]]
