@@ -20,7 +20,7 @@ from core.scoring import joined, views_of
 from eval.accuracy import accuracy
 from eval.cascading.steps import Trial, alone
 from eval.cascading.timing import LayerAlone, timed
-from eval.clock.latency import repeats_sentence
+from eval.clock.latency import Timed, repeats_sentence
 from eval.comparing.paired import changes, only_right
 from eval.figures import decisions, figures, resampled
 from eval.kept import Predictions
@@ -56,7 +56,7 @@ def measure(
     said = decide(scores, model.taxonomy)
     weights = bootstrap.resample(rows.labels, rows.groups, repeats, seed)
     against = figures(rows, said), resampled(rows, said, weights)
-    called = [base, *(trial.pipeline for trial in trials), *(LayerAlone(trial.layer) for trial in trials)]
+    called: list[Timed] = [base, *(trial.pipeline for trial in trials), *(LayerAlone(trial.layer) for trial in trials)]
     spent, wavered = timed(called, rows.texts, evaluation, seed)
     views = views_of(rows.texts, base.serving)
     steps = []
