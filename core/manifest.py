@@ -20,6 +20,8 @@ LOADER = getattr(
     yaml, "CSafeLoader", yaml.SafeLoader
 )  # in C where there is one: a guard opens a tenth of a second sooner
 REQUIRED = ("name", "version", "status", "kind", "embedding_dim", "max_length", "files")
+LINEAGE = ("pruned", "started_from")
+"""What was cut off its ancestors, and which one its training went on from; left out where neither happened."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,12 @@ class Manifest:
         """SHA-256 over `hashes`: the identity of what the folder answers."""
         lines = (f"{path} {digest}" for path, digest in sorted(self.hashes.items()))
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    @property
+    def lineage(self) -> dict[str, Any]:
+        """Name and digest, and what is known of its ancestors, for the manifest of what is made from it."""
+        known = {key: self.fields[key] for key in LINEAGE if key in self.fields}
+        return {"name": self.name, "digest": self.digest, **known}
 
 
 def file_hash(path: Path) -> str:

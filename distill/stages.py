@@ -118,7 +118,7 @@ def make_student(run: Run, teacher_folder: Path | None) -> Path:
         origin["activation_scales"] = {name: asdict(scale) for name, scale in scales.items()}
     origin["parent"] = {"name": teacher_folder.name, "digest": source.digest} if source and teacher_folder else None
     if start:
-        origin["started_from"] = {"name": start.folder.name, "digest": start.digest}
+        origin["started_from"] = start.lineage
 
     def write() -> Path:
         return finish(run, folder, model, torch.float32, begun.tokenizer, begun.tokenizer_folder, origin)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -28,6 +29,8 @@ class Start:
     """Identity of the weights."""
     encoder: SentenceEncoder  # FP32
     new_projection: bool  # it has one that the checkpoint had not
+    lineage: dict[str, Any]
+    """Name, digest and ancestors, as `Manifest.lineage`."""
 
 
 def verify(config: Student) -> Path:
@@ -72,7 +75,8 @@ def start(config: Student, teacher_width: int | None) -> Start:
         )
     encoder = build(replace(spec, projection=teacher_width) if new_projection else spec)
     encoder.load_state_dict(stored.state_dict(), strict=not new_projection)
-    return Start(folder, digest, encoder, new_projection)
+    lineage = ours.lineage if ours else {"name": folder.name, "digest": digest}
+    return Start(folder, digest, encoder, new_projection, lineage)
 
 
 def refuse_teacher_itself(begun: Start, source: Teacher) -> None:

@@ -49,7 +49,7 @@ def main() -> None:
         needs_checkpoint=True,
         examples=[
             "python -m prune.costs --config configs/plain_64.yaml checkpoint=artifacts/plain_64/student",
-            "python -m prune.costs --config configs/option_b_grown.yaml checkpoint=artifacts/threats/teacher"
+            "python -m prune.costs --config configs/option_b_grown.yaml checkpoint=artifacts/grown_excerpt/teacher"
             " pruning.validation_texts=300",
         ],
     )

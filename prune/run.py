@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from core.errors import UserError
 from core.schema import Experiment
 
 if TYPE_CHECKING:
+    from core.manifest import Manifest
     from core.spec import EncoderSpec
 
 
@@ -36,7 +38,9 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
     )
     scores = write(target, pruned, subject, experiment)
     print(describe(target, pruned.record, scores))
-    print(recovery(target, pruned.encoder.spec, source, subject.manifest.max_length))
+    if lost := left_behind(subject.manifest):
+        print(lost)
+    print(recovery(target, pruned.encoder.spec, source, subject.manifest.max_length, pruned.record["zeros"]))
     return 0
 
 
@@ -50,23 +54,48 @@ def describe(target: Path, record: dict[str, Any], scores: dict[str, float]) -> 
     )
 
 
-def recovery(target: Path, spec: EncoderSpec, parent: Path, max_length: int) -> str:
-    """The command that trains what is left on its unpruned parent's targets; zeros stay if it is told to keep them."""
-    student = {
-        "init": "checkpoint",
-        "name_or_path": target,
-        "layers": spec.layers,
-        "hidden_size": spec.hidden_size,
-        "attention_heads": spec.attention_heads,
-        "intermediate_size": spec.intermediate_size,
-        "projection": str(spec.projection is not None).lower(),
-        "max_length": max_length,
+def left_behind(parent: Manifest) -> str | None:
+    """What guards a checkpoint and is not carried over, for a person to read; None where it has nothing of these.
+
+    Clusters are of the parent's embeddings, and recovery, which follows, writes a model without any of the three.
+    """
+    from core import clusters, first_layer, serving
+
+    names = {clusters.CENTRES: "attack clusters", first_layer.FILE: "first layer"}
+    gone = [name for file, name in names.items() if file in parent.fields["files"]]
+    options = dict(parent.fields.get(serving.KEY) or {})
+    asked = [f"serving.{name}={value}" for name, value in options.items() if value is not None]
+    if not gone and not asked:
+        return None
+    return (
+        f"not carried over from {parent.name}: {', '.join([*gone, *asked])}; once it has recovered: python -m"
+        f" {shlex.join(['distill.fit_triggers', '--config', 'FILE', 'checkpoint=FOLDER', *asked])}"
+    )
+
+
+def recovery(target: Path, spec: EncoderSpec, parent: Path, max_length: int, zeros: float) -> str:
+    """The command that trains what is left on its unpruned parent's targets; of `zeros`, a share, all stay."""
+    given = {
+        "output": "FOLDER",
+        "teacher.origin": "pretrained",
+        "teacher.name_or_path": parent,
+        "teacher.training": "null",
+        "student.init": "checkpoint",
+        "student.name_or_path": target,
+        "student.architecture": spec.architecture,
+        "student.layers": spec.layers,
+        "student.hidden_size": spec.hidden_size,
+        "student.attention_heads": spec.attention_heads,
+        "student.intermediate_size": spec.intermediate_size,
+        "student.projection": str(spec.projection is not None).lower(),
+        "student.max_length": max_length,
     }
     if spec.excerpt:
-        student |= {"excerpt.tokens": spec.excerpt.tokens, "excerpt.first": spec.excerpt.first}
-    shape = " ".join(f"student.{name}={value}" for name, value in student.items())
-    teacher = f"teacher.origin=pretrained teacher.name_or_path={parent} teacher.training=null"
-    return f"recovery: python -m distill.train --config FILE output=FOLDER {teacher} {shape}"
+        given |= {"student.excerpt.tokens": spec.excerpt.tokens, "student.excerpt.first": spec.excerpt.first}
+    if zeros:
+        given["student.sparsity"] = "{method: keep}"
+    command = ["python", "-m", "distill.train", "--config", "FILE", *(f"{key}={value}" for key, value in given.items())]
+    return f"recovery: {shlex.join(command)}"
 
 
 def main() -> None:

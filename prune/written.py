@@ -38,7 +38,7 @@ def write(target: Path, pruned: Pruned, subject: Subject, experiment: Experiment
     parent, seed = subject.manifest, experiment.seed
     fields = {
         "parent": {"name": parent.name, "digest": parent.digest},
-        "pruned": pruned.record,
+        "pruned": {"of": parent.lineage, **pruned.record},  # `parent` changes with every further step; this stays
         "seed": seed,
         "scores": scores,
         "provenance": provenance(resolved(experiment), seed, subject.corpus.fingerprints),

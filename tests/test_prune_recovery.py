@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from core.config import load
 from core.data import Corpus
 from core.errors import UserError
 from core.model import EncoderSpec, SentenceEncoder, build
-from core.pretrained import load_encoder, read_spec
+from core.pretrained import load_encoder, read_spec, write_encoder
 from core.rows import Taxonomy
 from core.schema import Experiment, Losses
 from core.schema.pruning import PrunedWeights
@@ -26,6 +27,7 @@ from distill.callbacks import StopOnInterrupt
 from distill.experiment_run import Run
 from distill.stages import make_student, make_teacher
 from distill.token_states import Layers
+from distill.warm_start import verify
 from prune import hidden, magnitude, surgery
 from prune import run as pruning
 
@@ -116,7 +118,9 @@ def test_zeros_survive_training_saving_killing_and_resuming(
     assert any(not torch.equal(after.state_dict()[name], before.state_dict()[name]) for name in held)
     fields, parent = manifest.read(made).fields, manifest.read(tiny_checkpoint)
     assert fields["parent"] == {"name": "tiny", "digest": parent.digest}
-    assert fields["started_from"] == {"name": "pruned", "digest": manifest.read(pruned).digest}
+    start = manifest.read(pruned)
+    assert fields["started_from"] == {"name": "pruned", "digest": start.digest, "pruned": start.fields["pruned"]}
+    assert fields["started_from"]["pruned"]["of"] == fields["parent"]
 
 
 def test_without_being_told_to_keep_them_the_zeros_go(
@@ -125,6 +129,37 @@ def test_without_being_told_to_keep_them_the_zeros_go(
     made = train(recovery(pruned, tiny_checkpoint, data, tmp_path), tiny_corpus)
     left = zeros(load_encoder(made))
     assert sum(int(part.sum()) for part in left.values()) < 0.01 * sum(part.numel() for part in left.values())
+
+
+def printed(line: str) -> list[str]:
+    """What the shell makes of the overrides in a command that was printed, FOLDER left out."""
+    return [part for part in shlex.split(line) if part.startswith(("student.", "teacher."))]
+
+
+def test_the_command_that_is_printed_keeps_the_zeros(
+    pruned: Path, tiny_checkpoint: Path, tiny_corpus: Corpus, data: dict[str, list[str]], tmp_path: Path
+) -> None:
+    fields, held = manifest.read(pruned).fields, zeros(load_encoder(pruned))
+    line = pruning.recovery(pruned, read_spec(pruned), tiny_checkpoint, 128, fields["pruned"]["zeros"])
+    steps = ["student.training={num_train_epochs: 1, learning_rate: 1.0e-3, precision: fp32}"]
+    files = [f"data.{split}={paths}" for split, paths in data.items()]
+    rest = ["data.test=[]", "data.extra={}", "data.columns={}", f"output={tmp_path}"]
+    rest += [f"targets.cache_dir={tmp_path / 'cache'}", "heads.max_false_positive_rate=0.5"]
+    experiment = load(ROOT / "configs" / "plain_64.yaml", [*files, *rest, *steps, *printed(line)])
+    for name, part in zeros(load_encoder(train(experiment, tiny_corpus))).items():
+        assert torch.equal(part, held[name]), name
+
+
+def test_the_command_names_the_architecture_and_no_zeros_where_there_are_none(
+    tokenizer_folder: Path, tiny_spec: EncoderSpec, tmp_path: Path
+) -> None:
+    folder, spec = tmp_path / "with a space", replace(tiny_spec, architecture="convolution")
+    folder.mkdir()
+    write_encoder(folder, build(spec), 64, tokenizer_folder)
+    given = printed(pruning.recovery(folder, spec, Path("parent"), 64, zeros=0.0))
+    student = load(ROOT / "configs" / "plain_64.yaml", [*NO_DATA, *given]).student
+    assert (student.architecture, student.sparsity) == ("convolution", None)
+    assert verify(student) == folder  # it refuses what is not the shape of the checkpoint
 
 
 def test_zeros_that_grow_in_training_reach_cut_layers(
@@ -152,12 +187,11 @@ def test_the_shipped_configurations_prune_and_recover(name: str) -> None:
 
 def test_the_recovery_of_a_student_that_reads_excerpts_is_told_so() -> None:
     spec = EncoderSpec(2, 32, 4, 64, layer_heads=((0, 1), (1, 2)), excerpt=Excerpt(16, 5))
-    line = pruning.recovery(Path("pruned"), spec, Path("parent"), 64)
-    given = [part for part in line.split() if part.startswith("student.")]
-    student = load(ROOT / "configs" / "trimmed_excerpt.yaml", [*given, *NO_DATA]).student
+    line = pruning.recovery(Path("pruned"), spec, Path("parent"), 64, zeros=0.0)
+    student = load(ROOT / "configs" / "trimmed_excerpt.yaml", [*printed(line), *NO_DATA]).student
     assert student.excerpt is not None
     assert student.excerpt.spec == spec.excerpt
-    assert "excerpt" not in pruning.recovery(Path("pruned"), replace(spec, excerpt=None), Path("parent"), 64)
+    assert "excerpt" not in pruning.recovery(Path("pruned"), replace(spec, excerpt=None), Path("parent"), 64, 0.0)
 
 
 def test_what_is_cut_off_leaves_the_excerpt_as_it_is() -> None:

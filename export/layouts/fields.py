@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from core import serving
+from core import manifest, serving
 from core.checkpoint import tokenizer_name
 from core.schema.serving import Layout
 from core.tokenizer import TextTokenizer
@@ -24,6 +24,7 @@ INHERITED = (
     "synthetic",
     "seed",
     "provenance",
+    *manifest.LINEAGE,
 )
 RUNTIMES = {"int8": "onnx_int8", "fp16": "onnx_fp16"}  # of raxe-ce; all else is "onnx"
 
@@ -78,6 +79,4 @@ def _figures(product: Product) -> dict[str, Any]:
     target = {} if product.latency_target is None else {"target_latency_ms": product.latency_target}
     if measured is None:
         return {"performance": target} if target else {}
-    performance = target | measured.performance()
-    sections = {"performance": performance, "accuracy": measured.accuracy()}
-    return {name: section for name, section in sections.items() if section} | {"measured": measured.origin()}
+    return measured.sections(target)
