@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,8 +31,18 @@ RENAMED = {
 
 def is_bert(folder: Path) -> bool:
     """Whether `save_pretrained` left a BERT here."""
-    path = folder / "config.json"
-    return path.is_file() and json.loads(path.read_text(encoding="utf-8")).get("model_type") == "bert"
+    return (folder / "config.json").is_file() and _read(folder / "config.json").get("model_type") == "bert"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A JSON mapping; UserError for anything else."""
+    try:
+        read = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}; save the model anew (save_pretrained)") from error
+    if not isinstance(read, dict):
+        raise UserError(f"{path} holds no mapping; save the model anew (save_pretrained)")
+    return read
 
 
 def vocabulary(folder: Path) -> list[str]:
@@ -46,11 +57,24 @@ def bert_encoder(folder: Path, layers: int | None = None, dropout: float = 0.1) 
     """The BERT as an MPNet, its first `layers` layers (null: all): the hidden states equal the original's to rounding.
 
     [CLS], [SEP], [PAD] and [MASK] lend their rows to <s>, </s>, <pad> and <mask>; token type 0 is folded into the
-    positions, which start at 2; the relative bias is zero. UserError: another activation, or another pooling than the
-    mean of the tokens.
+    positions, which start at 2; the relative bias is zero. UserError: another activation, another pooling than the
+    mean of the tokens, or a configuration, vocabulary and weights that do not belong together.
     """
     _refuse_other_steps(folder)
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    try:
+        return _converted(folder, layers, dropout)
+    except KeyError as error:
+        raise UserError(
+            f"{folder} is no whole BERT: {error} is missing; save the model anew (save_pretrained)"
+        ) from error
+    except (TypeError, ValueError, IndexError, RuntimeError) as error:  # torch names an unlike shape by RuntimeError
+        why = " ".join(str(error).split())
+        raise UserError(f"{folder}: configuration, vocabulary and weights do not belong together: {why}") from error
+
+
+def _converted(folder: Path, layers: int | None, dropout: float) -> SentenceEncoder:
+    """KeyError, TypeError, ValueError, IndexError or RuntimeError for a folder that is not as BERT's are."""
+    config = _read(folder / "config.json")
     stored = {key.removeprefix("bert."): value for key, value in weights(folder / "model.safetensors").items()}
     words = stored["embeddings.word_embeddings.weight"]  # (tokens, hidden)
     width, known = words.shape[1], vocabulary(folder)
@@ -91,11 +115,11 @@ def _layer(stored: dict[str, Tensor], layer: int) -> dict[str, Tensor]:
 
 def _refuse_other_steps(folder: Path) -> None:
     """UserError for what the MPNet would silently do otherwise."""
-    activation = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("hidden_act", "gelu")
+    activation = _read(folder / "config.json").get("hidden_act", "gelu")
     if activation != "gelu":
         raise UserError(f"{folder} computes with {activation}; only BERT's gelu is supported")
     pooling = folder / POOLING / "config.json"
-    modes = json.loads(pooling.read_text(encoding="utf-8")) if pooling.is_file() else {}
+    modes = _read(pooling) if pooling.is_file() else {}
     chosen = [name for name, value in modes.items() if name.startswith("pooling_mode_") and value is True]
     if chosen not in ([], ["pooling_mode_mean_tokens"]) or (folder / DENSE).is_dir():
         steps = ", ".join(chosen) or "a Dense module"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,26 @@ def test_what_an_mpnet_would_do_otherwise_is_refused(bert: Path, tmp_path: Path)
     save_file({"a": torch.zeros(1)}, other / "model.safetensors")
     with pytest.raises(UserError, match="another vocabulary than bert-base-uncased's"):
         origins.initial(Teacher(origin="pretrained", name_or_path=str(other)), (), tmp_path, 0)
+
+
+def test_a_bert_that_is_not_whole_is_refused_in_a_sentence(bert: Path, tmp_path: Path) -> None:
+    config = json.loads((bert / "config.json").read_text())
+    narrow = {**config, "intermediate_size": 41}
+    without = {key: value for key, value in config.items() if key != "num_attention_heads"}
+    for number, (content, told) in enumerate(
+        (
+            ("{", r"config\.json cannot be read"),
+            ("[]", r"config\.json holds no mapping"),
+            (json.dumps(without), "'num_attention_heads' is missing"),
+            (json.dumps({**config, "num_hidden_layers": 3}), "no whole BERT: 'encoder.layer.2.*' is missing"),
+            (json.dumps(narrow), "do not belong together: .*size mismatch"),
+        )
+    ):
+        folder = tmp_path / str(number)
+        shutil.copytree(bert, folder)
+        (folder / "config.json").write_text(content)
+        with pytest.raises(UserError, match=f"(?s){told}"):
+            origins.initial(Teacher(origin="pretrained", name_or_path=str(folder)), (), tmp_path, 0)
 
 
 def shipped(name: str, data: dict[str, list[str]], output: Path, *overrides: str) -> Experiment:
