@@ -131,7 +131,7 @@ def main() -> None:
             f" benign. Writes them to <output>/{FILE} as benign rows, and how they were found to"
             f" <output>/{ACCOUNT}. Then train again with the first as a further source of data.train."
         ),
-        sections=("checkpoint", "output", "mining", "data"),
+        sections=("checkpoint", "output", "seed", "mining", "data"),
         needs_checkpoint=True,
         examples=[
             "python -m distill.mine --config configs/threats.yaml checkpoint=artifacts/threats/student"

@@ -46,7 +46,7 @@ def main() -> None:
             " teacher.name_or_path=FOLDER teacher.training=null, alone or as a member of an ensemble, once it beats"
             " plain fine-tuning of the student."
         ),
-        sections=("name", "seed", "output", "data", "teacher", "losses", "heads"),
+        sections=("name", "seed", "output", "data", "teacher", "losses", "heads", "evaluation"),
         flags=FLAGS,
         examples=[
             "python -m distill.teacher --config configs/threats.yaml output=artifacts/teacher",

@@ -45,7 +45,19 @@ def main() -> None:
             " and both exports on validation. Everything lands in the configuration's `output` folder. With `losses` of"
             " labels alone and student.projection=false there is no teacher: plain fine-tuning."
         ),
-        sections=("name", "seed", "output", "data", "teacher", "student", "losses", "targets", "heads", "export"),
+        sections=(
+            "name",
+            "seed",
+            "output",
+            "data",
+            "teacher",
+            "student",
+            "losses",
+            "targets",
+            "heads",
+            "export",
+            "evaluation",
+        ),
         flags=FLAGS,
         examples=[
             "python -m distill.train --config configs/quickstart.yaml",

@@ -83,7 +83,7 @@ def main() -> None:
             " recall and FPR of both, flips, agreement, probabilities, embeddings, with intervals. Writes fidelity.json"
             " and fidelity.md to <output>/reports/<student>-against-<teacher>-<split>/. Latency is for eval.race."
         ),
-        sections=("checkpoint", "output", "data", "evaluation"),
+        sections=("checkpoint", "output", "seed", "data", "evaluation"),
         needs_checkpoint=True,
         examples=[
             "python -m eval.fidelity --config configs/quickstart.yaml checkpoint=artifacts/quickstart/student"

@@ -64,7 +64,7 @@ def main() -> None:
         work,
         module="eval.race",
         purpose="Time models against each other on the texts of a split, their calls interleaved.",
-        sections=("checkpoint", "data", "evaluation"),
+        sections=("checkpoint", "output", "seed", "data", "evaluation"),
         needs_checkpoint=True,
         examples=[
             "python -m eval.race --config configs/quickstart.yaml checkpoint=artifacts/quickstart/student"

@@ -18,7 +18,9 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
     """Open, load, judge, write, print; the status says whether the targets are met, missed or undecided."""
     # Imported here so that --help and mistakes in the configuration do not wait for the model libraries.
     from core.pipeline import open_pipeline
+    from eval.cards.measured import FIRST
     from eval.judged import judged, rows_of, shared_rows
+    from eval.quote import command
     from eval.report import print_verdict, write_outcome
 
     if experiment.checkpoint is None:
@@ -33,6 +35,8 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
     print_verdict(outcome.report)
     for path in (*paths, side_by_side(experiment.output, split)):
         print(path)
+    if pipeline.described.get("kind") == "onnx" and split in FIRST:
+        print(f"for eval.select and raxe-ce's registry: {command(experiment.checkpoint, folder.resolve().parent)}")
     return STATUSES[outcome.report.verdict]
 
 
@@ -71,7 +75,7 @@ def main() -> None:
             " Writes report.json, report.md, report.html and the predictions and calls they rest on to"
             " <output>/reports/<checkpoint>-<split>/."
         ),
-        sections=("checkpoint", "output", "data", "evaluation"),
+        sections=("checkpoint", "output", "seed", "data", "evaluation"),
         needs_checkpoint=True,
         statuses={
             0: "all targets met",
