@@ -60,7 +60,7 @@ class Experiment(Section):
     output: NamedPath
     """Folder of the results: checkpoints, serving folders, reports."""
     checkpoint: NamedPath | None = None
-    """The checkpoint folder that `eval.run`, `export.run`, `prune.run`, `distill.fit_heads` and `distill.mine` read."""
+    """The checkpoint folder that a command works on: judges, times, prunes, exports, mines with or fits parts to."""
     data: Data
     """The labelled texts."""
     teacher: Teacher = Teacher()

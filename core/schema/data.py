@@ -72,7 +72,7 @@ class Data(Section):
     validation: tuple[SourceLike, ...] = ()
     """Rows that choose the threshold, the calibration and the best checkpoint."""
     test: tuple[SourceLike, ...] = ()
-    """Rows for the final measurement; only `eval.run evaluation.split=test` reads them."""
+    """Rows for the final measurement; no command reads them without `evaluation.split=test`."""
     extra: Annotated[dict[SetName, Annotated[tuple[SourceLike, ...], Field(min_length=1)]], Field(default_factory=dict)]
     """Further sets to judge on (of other origins), `name: [source, …]`; read only where `evaluation.split` says."""
     unlabelled: tuple[SourceLike, ...] = ()

@@ -45,7 +45,8 @@ class Evaluation(Section):
     """Time box of the grid (length, threads, batch, padding) beside the headline figure, seconds; 0 leaves it out."""
     peers: tuple[NamedPath, ...] = ()
     """`eval.race`: the checkpoint folders timed against `checkpoint`, their calls interleaved with its own;
-    `eval.fidelity`: the one teacher that `checkpoint` is measured against."""
+    `eval.fidelity`: the one teacher that `checkpoint` is measured against;
+    `eval.cascade`: the one model that stands before `checkpoint`; empty: its own first layer."""
     throughput_seconds: Annotated[float, Field(ge=0.0)] = 5.0
     """How long the saturated throughput is measured, seconds; 0 leaves it out."""
     bootstrap_repeats: Annotated[int, Field(ge=100)] = 2000
