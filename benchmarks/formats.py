@@ -15,8 +15,7 @@ if TYPE_CHECKING:  # imported inside the functions, so that --help does not wait
     from numpy.typing import NDArray
 
 LENGTHS = (32, 64, 128)
-LOADS = 5
-SEED = 13
+LOADS, SEED = 5, 13
 
 
 class Against(NamedTuple):
@@ -41,14 +40,18 @@ class Against(NamedTuple):
 
 def work(arguments: argparse.Namespace) -> int:
     """Race, print; 1 where `--most` is missed, 3 where it is undecided."""
-    if len(arguments.folders) < 2 or min(arguments.rounds, arguments.calls, *arguments.tokens) < 1:
+    if len(arguments.folders) < 2 or min(arguments.rounds, arguments.calls, *arguments.tokens or ()) < 1:
         raise UserError("a race needs two folders or more, and --rounds, --calls and --tokens of at least 1")
     graphs = graphs_of(arguments.folders)
+    longest, vocabulary = shared(arguments.folders)
+    tokens = arguments.tokens or [length for length in LENGTHS if length <= longest] or [longest]
+    if max(tokens) > longest:
+        raise UserError(f"--tokens asks for {max(tokens)}, and a folder reads {longest} at most: name shorter lengths")
     from export import timing
 
     loaded = timing.loading(graphs, LOADS)
-    spent = timing.race(graphs, arguments.tokens, arguments.rounds, arguments.calls, SEED)
-    found = compare(spent, arguments.tokens)
+    spent = timing.race(graphs, tokens, arguments.rounds, arguments.calls, vocabulary, SEED)
+    found = compare(spent, tokens)
     print("\n".join(sentences(found, graphs, loaded, arguments.most)))
     if arguments.most is None:
         return 0
@@ -68,6 +71,15 @@ def graphs_of(folders: Sequence[Path]) -> dict[str, bytes]:
     if len(graphs) < len(folders):
         raise UserError("a folder is named twice; name each once")
     return graphs
+
+
+def shared(folders: Sequence[Path]) -> tuple[int, int]:
+    """How many tokens of a text all of them read, and how many different ones all of them know."""
+    from core import manifest
+    from core.tokenizer import TextTokenizer
+
+    opened = [TextTokenizer.open(folder, manifest.read(folder).max_length) for folder in folders]
+    return min(one.max_length for one in opened), min(one.size for one in opened)
 
 
 def compare(spent: Mapping[str, NDArray[np.float64]], tokens: Sequence[int]) -> dict[str, list[Against]]:
@@ -109,10 +121,8 @@ def sentences(
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "folders", type=Path, nargs="+", metavar="FOLDER", help="serving folders of the layout raxe-folder"
-    )
-    parser.add_argument("--tokens", type=int, nargs="+", default=LENGTHS, metavar="N", help="default 32 64 128")
+    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="serving folders, layout raxe-folder")
+    parser.add_argument("--tokens", type=int, nargs="+", metavar="N", help="default 32 64 128, as far as all read")
     parser.add_argument("--rounds", type=int, default=6, metavar="N", help="sessions opened anew (default 6)")
     parser.add_argument("--calls", type=int, default=50, metavar="N", help="timed calls a round (default 50)")
     parser.add_argument("--most", type=float, metavar="X", help="times as long as the first that others may take")
@@ -124,9 +134,8 @@ def main() -> None:
         work,
         module="benchmarks.formats",
         purpose=(
-            "Time the graphs of serving folders in turn, in one process, on one thread, one text of so many random"
-            " tokens at a time, and compare each with the first. 95 % intervals; the clock is the processor time of the"
-            " calling thread. Memory: benchmarks.cold_start."
+            "Time graphs of serving folders in turn, in one process and thread, one text of random tokens at a time,"
+            " each beside the first: 95 % intervals, processor time of the calling thread. Memory: benchmarks.cold_start."
         ),
         declare=declare,
         examples=[

@@ -41,6 +41,17 @@ class Classifier(Generic[AnyHead]):
     """Of the family and sub-family heads, by name; none where their probabilities are served as they come."""
 
 
+def read_torch(folder: Path) -> manifest.Manifest:
+    """The verified manifest of a PyTorch checkpoint; UserError for any other folder."""
+    verified = manifest.read(folder)
+    if verified.kind != "torch":
+        raise UserError(
+            f"{folder} is of kind {verified.kind}, and a PyTorch checkpoint is needed: give one (for an ONNX folder, what"
+            " it was made of)"
+        )
+    return verified
+
+
 def describe(point: OperatingPoint) -> dict[str, Any]:
     """The operating point as the manifest holds it."""
     return {"threshold": point.threshold, **asdict(point)}

@@ -18,6 +18,15 @@ MODEL_TYPES: dict[str, Architecture] = {
 OURS = "transformers has no such architecture: core.pretrained.load_encoder alone rebuilds it, or serve the ONNX export"
 
 
+def foreign(spec: EncoderSpec) -> str | None:
+    """Why transformers, and so sentence-transformers, cannot open such an encoder, as a predicate; None: it can."""
+    if spec.architecture != "mpnet":
+        return f"is no MPNet but of the architecture {spec.architecture}"
+    if spec.excerpt:
+        return "reads excerpts"
+    return "was pruned" if spec.is_cut else None
+
+
 def to_json(spec: EncoderSpec, dtype: torch.dtype) -> dict[str, object]:
     """What transformers opens as an MPNet where it can; else a `model_type` that it refuses, and a note that says why.
 

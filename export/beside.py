@@ -25,24 +25,27 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
     # Imported here so that --help and mistakes in the configuration do not wait for the model libraries.
     import tempfile
 
-    from core import manifest
+    from core.checkpoint import read_torch
     from core.data import load
+    from core.encoder_config import foreign
     from core.pretrained import load_encoder, read_spec
+    from core.spec import FIRST_POSITION
     from core.tokenizer import TextTokenizer
     from export import precision, timing
     from export.graph import to_onnx
     from export.stock import stock_int8
 
     source = Path(str(experiment.checkpoint))
-    checkpoint = manifest.read(source)
-    if checkpoint.kind != "torch":
-        raise UserError(f"{source} is already ONNX; give the PyTorch checkpoint that it came from")
+    checkpoint = read_torch(source)
     spec = read_spec(source)
-    if spec.excerpt or spec.is_cut:
-        what = "reads excerpts" if spec.excerpt else "was pruned"
+    if what := foreign(spec):
         raise UserError(
             f"{source} {what}, so sentence-transformers cannot open it and there is no stock export to race: give a"
             " plain MPNet of the same shape"
+        )
+    if max(LENGTHS) > spec.max_positions - FIRST_POSITION:
+        raise UserError(
+            f"{source} reads {spec.max_positions - FIRST_POSITION} tokens at most; the race is at up to {max(LENGTHS)}"
         )
     texts = load(experiment.data, experiment.seed, ("train",)).splits["train"].texts
     watched = TextTokenizer.open(source, checkpoint.max_length).encode(
@@ -50,11 +53,11 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
     )
     ((_, graph),) = precision.graphs(to_onnx(load_encoder(source)), ("int8",), watched)
     graphs = {"stock": stock_int8(source), "int8": graph.SerializeToString()}
-    spent = timing.race(graphs, LENGTHS, ROUNDS, CALLS, experiment.seed)
+    spent = timing.race(graphs, LENGTHS, ROUNDS, CALLS, spec.vocabulary_size, experiment.seed)
     for place, tokens in enumerate(LENGTHS):
         print(_sentence(tokens, spent["stock"][place], spent["int8"][place], experiment.seed))
     with tempfile.TemporaryDirectory() as folder:
-        profiled = timing.profile(graphs["int8"], PROFILED, CALLS, Path(folder))
+        profiled = timing.profile(graphs["int8"], PROFILED, CALLS, spec.vocabulary_size, Path(folder))
     print(f"int8 at {PROFILED} tokens, by operator (count, milliseconds together):")
     for operator, (count, milliseconds) in profiled.items():
         print(f"  {operator:24} {count:4} {milliseconds:8.3f}")
@@ -82,7 +85,7 @@ def main() -> None:
         work,
         module="export.beside",
         purpose="Time our INT8 graph beside the stock export of the same weights: one process, one thread, one text.",
-        sections=("checkpoint", "export", "data"),
+        sections=("checkpoint", "seed", "export", "data"),
         needs_checkpoint=True,
         examples=["python -m export.beside --config configs/threats.yaml checkpoint=artifacts/threats/student"],
     )

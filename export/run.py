@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core import cli
-from core.errors import UserError
 from core.folders import writable
 from core.schema import Experiment
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 def work(experiment: Experiment, arguments: argparse.Namespace | None = None) -> int:
     """A folder for each format and layout, beside the checkpoint."""
     # Imported here so that --help and mistakes in the configuration do not wait for the model libraries.
-    from core import manifest
+    from core.checkpoint import read_torch
     from core.data import load
     from core.pipeline import open_pipeline
     from core.pretrained import load_encoder
@@ -29,7 +28,7 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
     from export.graph import to_onnx
 
     source, settings = Path(str(experiment.checkpoint)), experiment.export
-    checkpoint = manifest.read(source)
+    checkpoint = read_torch(source)
     _refuse(experiment, checkpoint)
     writable(experiment.output)
     splits = load(experiment.data, experiment.seed, ("train", "validation")).splits
@@ -56,8 +55,6 @@ def _refuse(experiment: Experiment, checkpoint: Manifest) -> None:
     """Raises UserError for what no layout, or one that is asked for, can hold: before anything is computed."""
     from export.layouts import raxe_bundle, sentence_transformers
 
-    if checkpoint.kind != "torch":
-        raise UserError(f"{checkpoint.folder} is already ONNX; give the PyTorch checkpoint that it came from")
     if "sentence-transformers" in experiment.export.layouts:
         sentence_transformers.refuse(checkpoint)
     if "raxe-bundle" in experiment.export.layouts:
@@ -102,7 +99,7 @@ def main() -> None:
             " it where that is not raxe-folder, and <checkpoint's name>-sentence-transformers for all formats together."
             " Figures are copied from the reports of eval.run in <output>/reports or beside the checkpoint."
         ),
-        sections=("checkpoint", "output", "export", "data", "evaluation.targets.p95_ms"),
+        sections=("checkpoint", "output", "seed", "export", "data", "evaluation.targets.p95_ms"),
         needs_checkpoint=True,
         examples=[
             "python -m export.run --config configs/quickstart.yaml checkpoint=artifacts/quickstart/student",

@@ -13,20 +13,21 @@ import onnxruntime
 from numpy.typing import NDArray
 
 RESAMPLES = 2000
+SPECIAL = 4  # tokens, the first of the vocabulary, padding among them
 
 Feed = dict[str, NDArray[np.int64]]
 
 
-def text_of(tokens: int, seed: int) -> Feed:
-    """One text of so many random tokens."""
-    ids = np.random.default_rng(seed).integers(200, 30000, (1, tokens))
+def text_of(tokens: int, vocabulary: int, seed: int) -> Feed:
+    """One text of so many random tokens, of a vocabulary of that size."""
+    ids = np.random.default_rng(seed).integers(SPECIAL, vocabulary, (1, tokens))
     return {"input_ids": ids, "attention_mask": np.ones((1, tokens), np.int64)}
 
 
 def race(
-    graphs: Mapping[str, bytes], tokens: Sequence[int], rounds: int, calls: int, seed: int
+    graphs: Mapping[str, bytes], tokens: Sequence[int], rounds: int, calls: int, vocabulary: int, seed: int
 ) -> dict[str, NDArray[np.float64]]:
-    """Milliseconds of each graph, (lengths, rounds, calls).
+    """Milliseconds of each graph, (lengths, rounds, calls); vocabulary: tokens that all of them know.
 
     In each round all sessions are opened anew, in an order drawn by lot: where the weights come to lie in memory is
     worth some percent. Each timed call follows an untimed one of the same graph. The clock is the processor time of
@@ -38,7 +39,7 @@ def race(
         order = generator.permutation(list(graphs))
         sessions = {str(name): open_session(graphs[str(name)]) for name in order}
         for place, length in enumerate(tokens):
-            feed = text_of(length, seed + turn)
+            feed = text_of(length, vocabulary, seed + turn)
             for call in range(-2, calls):
                 for name in map(str, generator.permutation(list(graphs))):
                     taken = _timed(sessions[name], feed)
@@ -72,7 +73,7 @@ def ratio(first: NDArray[np.float64], other: NDArray[np.float64], seed: int) -> 
     return float(np.median(other) / np.median(first)), low, high
 
 
-def profile(graph: bytes, tokens: int, calls: int, folder: Path) -> dict[str, tuple[int, float]]:
+def profile(graph: bytes, tokens: int, calls: int, vocabulary: int, folder: Path) -> dict[str, tuple[int, float]]:
     """By operator: how many there are and their median milliseconds together, the longest first; its own file of
     events goes to `folder`."""
     options = _options()
@@ -80,7 +81,7 @@ def profile(graph: bytes, tokens: int, calls: int, folder: Path) -> dict[str, tu
     options.profile_file_prefix = str(folder / "profile")
     session = onnxruntime.InferenceSession(graph, options, ["CPUExecutionProvider"])
     for _ in range(calls):
-        session.run(None, text_of(tokens, 0))
+        session.run(None, text_of(tokens, vocabulary, 0))
     nodes: dict[tuple[str, str], list[float]] = defaultdict(list)
     for event in json.loads(Path(session.end_profiling()).read_text(encoding="utf-8")):
         if event["cat"] == "Node" and event["name"].endswith("_kernel_time"):

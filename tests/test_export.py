@@ -360,6 +360,6 @@ def test_too_many_flips_leave_what_was_there(
 
 
 def test_an_onnx_folder_is_not_exported(served: dict[str, Path], data: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is already ONNX; give the PyTorch checkpoint that it came from"):
+    with pytest.raises(UserError, match="is of kind onnx, and a PyTorch checkpoint is needed"):
         run.work(experiment(served["int8"], tmp_path / "out", data))
     assert not (tmp_path / "out").exists()

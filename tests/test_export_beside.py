@@ -19,6 +19,8 @@ from export import beside, graph, int8, timing
 from export.stock import stock_int8
 from tests.export_factory import LAYERS, random_encoder, random_texts
 
+VOCABULARY = 30527
+
 
 @pytest.fixture(scope="module")
 def exported() -> bytes:
@@ -27,13 +29,13 @@ def exported() -> bytes:
 
 
 def test_graphs_run_in_turn_at_each_length(exported: bytes) -> None:
-    spent = timing.race({"a": exported, "b": exported}, (4, 9), rounds=2, calls=3, seed=1)
+    spent = timing.race({"a": exported, "b": exported}, (4, 9), rounds=2, calls=3, vocabulary=VOCABULARY, seed=1)
     assert {name: times.shape for name, times in spent.items()} == {"a": (2, 2, 3), "b": (2, 2, 3)}
     assert all((times > 0).all() for times in spent.values())
 
 
 def test_the_profile_counts_what_runs(exported: bytes, tmp_path: Path) -> None:
-    found = timing.profile(exported, 8, 3, tmp_path)
+    found = timing.profile(exported, 8, 3, VOCABULARY, tmp_path)
     assert found["MatMulIntegerToFloat"][0] == 6 * LAYERS + 1
     assert found["Attention"][0] == LAYERS
     milliseconds = [total for _, total in found.values()]
@@ -60,7 +62,7 @@ def test_the_stock_export_is_theirs(tiny_checkpoint: Path) -> None:
     stock = stock_int8(tiny_checkpoint)
     assert sorted(path.name for path in tiny_checkpoint.rglob("*")) == before
     session = onnxruntime.InferenceSession(stock, providers=["CPUExecutionProvider"])
-    (states,) = session.run(None, timing.text_of(6, 1))
+    (states,) = session.run(None, timing.text_of(6, VOCABULARY, 1))
     assert states.shape == (1, 6, 32)
     kinds = [node.op_type for node in onnx.load_from_string(stock).graph.node]
     assert "DynamicQuantizeLinear" in kinds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -49,8 +50,8 @@ def test_every_graph_stands_beside_the_first() -> None:
     assert said[5] == "  64 tokens: 5.00 ms, 1.250 times the first (1.250 to 1.250): slower; at most 1.05 is missed"
 
 
-def asked(folders: list[Path], most: float | None) -> argparse.Namespace:
-    return argparse.Namespace(folders=folders, tokens=[4, 9], rounds=1, calls=3, most=most)
+def asked(folders: list[Path], most: float | None, tokens: Sequence[int] | None = (4, 9)) -> argparse.Namespace:
+    return argparse.Namespace(folders=folders, tokens=tokens, rounds=1, calls=3, most=most)
 
 
 def test_the_race_of_served_folders(served: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,6 +65,24 @@ def test_the_race_of_served_folders(served: Path, capsys: pytest.CaptureFixture[
     assert "times the first" in lines[4]
     assert formats.work(asked(folders, 1e6)) == 0
     assert formats.work(asked(folders, 1e-6)) == 1
+
+
+def test_texts_are_as_the_folders_can_read_them(served: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No id beyond the smallest vocabulary, no length beyond the shortest: graphs would fail on either."""
+    folders, raced = [served / "small-fp32", served / "small-int8"], dict[str, object]()
+
+    def race(graphs: object, tokens: Sequence[int], rounds: int, calls: int, vocabulary: int, seed: int) -> object:
+        raced.update(tokens=list(tokens), vocabulary=vocabulary)
+        return {str(folder): np.ones((len(tokens), rounds, calls)) for folder in folders}
+
+    monkeypatch.setattr(timing, "race", race)
+    longest, known = formats.shared(folders)
+    assert formats.work(asked(folders, None, None)) == 0
+    assert raced == {"tokens": [n for n in formats.LENGTHS if n <= longest] or [longest], "vocabulary": known}
+    with pytest.raises(UserError, match=rf"asks for {longest + 1}, and a folder reads {longest} at most"):
+        formats.work(asked(folders, None, [8, longest + 1]))
+    ids = timing.text_of(5000, 210, 1)["input_ids"]
+    assert (ids.min(), ids.max()) == (timing.SPECIAL, 209)
 
 
 def test_what_cannot_be_raced_is_named(served: Path, tmp_path: Path) -> None:
