@@ -79,6 +79,8 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
     from core.pretrained import write_length
     from core.provenance import provenance
     from core.rows import Taxonomy
+    from core.serving import Serving
+    from distill import copied
     from distill.finish import describe_scores
 
     source, kind = Path(str(experiment.checkpoint)), experiment.heads.kind
@@ -87,6 +89,7 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
     old = manifest.read(source)
     if old.kind == "lexical":
         raise UserError(f"{source} is a lexical checkpoint: fit its heads with distill.lexical, terms and all")
+    copied.refuse(old)
     length = experiment.serving.max_length or old.max_length
     encoder = open_at_length(old, length)
     corpus = load(experiment.data, experiment.seed)
@@ -94,7 +97,8 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
     classifier, scores = fitted(encoder, corpus, taxonomy, experiment)
     target = experiment.output / f"{old.name}-{kind}"
     with new_folder(target) as temporary:
-        shutil.copytree(source, temporary, dirs_exist_ok=True)
+        # Encoder and heads as one graph would still hold the old heads.
+        shutil.copytree(source, temporary, dirs_exist_ok=True, ignore=shutil.ignore_patterns("scores*.onnx"))
         checkpoint.write_classifier(temporary, classifier, length, raw=old.kind == "torch")
         if old.kind == "torch":
             write_length(temporary, length)
@@ -107,7 +111,7 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
             "scores": scores,
             "provenance": provenance(resolved(experiment), experiment.seed, corpus.fingerprints),
         }
-        manifest.write(temporary, {**old.fields, **changed})
+        copied.write(temporary, old, Serving.of(old.fields).to_manifest() | changed)
     print(describe_scores(target, scores))
     print(describe_sizes(target))
     return 0

@@ -96,6 +96,7 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
     from core.pipeline import open_pipeline
     from core.provenance import provenance
     from core.serving import Serving
+    from distill import copied
 
     source, asked = Path(str(experiment.checkpoint)), experiment.serving
     if asked.first_layer and not experiment.triggers.rules:
@@ -105,6 +106,7 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
     if asked.max_length:
         raise UserError(f"serving.max_length {asked.max_length} needs heads fitted at it: run distill.fit_heads first")
     old = manifest.read(source)
+    copied.refuse(old)
     writable(experiment.output)
     pipeline = open_pipeline(source)
     corpus = load(experiment.data, experiment.seed)
@@ -114,17 +116,16 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
     with new_folder(target) as temporary:
         shutil.copytree(source, temporary, dirs_exist_ok=True)
         write(temporary, learned)
-        fields = {name: value for name, value in old.fields.items() if name != "serving"}
         changed = {
             "name": target.name,
             "parent": {"name": old.name, "digest": old.digest},
             **serving.to_manifest(),
             "provenance": provenance(resolved(experiment), experiment.seed, corpus.fingerprints),
         }
-        manifest.write(temporary, {**fields, **changed})
-        if serving != Serving():  # else the model decides alone, and its scores are those that it had
+        copied.write(temporary, old, changed)
+        if {serving, Serving.of(old.fields)} != {Serving()}:  # else the model decides alone, with the scores it had
             scores = validation_scores(open_pipeline(temporary), corpus.splits["validation"])
-            manifest.write(temporary, {**fields, **changed, "scores": scores})
+            copied.write(temporary, old, {**changed, "scores": scores})
     print(f"{target}: {learned.describe()}")
     return 0
 

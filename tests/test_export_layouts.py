@@ -31,8 +31,10 @@ from core.rows import Taxonomy
 from core.tokenizer import TextTokenizer
 from distill import vocabulary
 from eval import report
+from eval.cards import card, measured
 from export import half, layouts, run
-from export.layouts import bundle_files, card, derived_heads, joblib_heads, mapping, measured, outputs, raxe_names
+from export.checks import bundle
+from export.layouts import bundle_files, derived_heads, joblib_heads, mapping, outputs, raxe_names
 from export.layouts.product import Product
 from tests.export_factory import batch_of, by_torch, opened, random_encoder, random_texts
 from tests.layout_factory import DIMENSION, MAX_LENGTH, experiment, served
@@ -241,7 +243,7 @@ def bundle_of(served: Path) -> dict[str, bytes]:
 
 def test_the_bundle_holds_seven_files_with_their_checksums(served: Path) -> None:
     files = bundle_of(served)
-    assert set(files) == set(bundle_files.FILES)
+    assert set(files) == set(bundle.FILES)
     told = json.loads(files["manifest.json"])
     assert told["bundle_version"] == "1.0.0"
     assert told["checksums"] == {

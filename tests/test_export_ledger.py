@@ -1,4 +1,4 @@
-"""export.ledger: every byte of a checkpoint and of its export has a place."""
+"""eval.ledger: every byte of a checkpoint and of its export has a place."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from core.model import SentenceEncoder
-from export import graph, ledger
+from eval import ledger
+from export import graph
 from tests.export_factory import HEADS, HIDDEN, INNER, LAYERS, random_encoder
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ from core.head_graph import write_heads
 from core.heads import HeadSet, LinearHead, OperatingPoint
 from core.pipeline import open_pipeline
 from core.rows import IGNORED, Rows, Taxonomy
-from core.schema import Experiment, Heads
+from core.schema import Experiment, Export, Heads, Parity
 from distill import entry, fit_heads, lexical
 from distill.classifier import TorchHeads
 from distill.heads.calibration import temperature
@@ -28,6 +29,7 @@ from distill.heads.fitting import fit_heads as fit
 from distill.heads.logistic import fit_logistic
 from eval.metrics import confusion
 from export import run as export_run
+from export.checks.folder import check
 
 IDENTITY = OperatingPoint(0.0, 1.0)
 
@@ -97,7 +99,7 @@ def test_the_folder_verifies_and_says_what_changed(
     assert verified.fields["provenance"]["config"]["heads"]["inverse_regularisation"] == 0.5
     changed = {name for name, value in verified.fields["files"].items() if before.fields["files"][name] != value}
     heads = {f"classifier_{name}.onnx" for name in ("binary", "family", "subfamily")}
-    assert changed - {RAW_HEADS, "keyword_triggers.json"} == heads
+    assert changed - {RAW_HEADS, "keyword_triggers.json", "README.md"} == heads
     assert verified.fields["files"].keys() == before.fields["files"].keys()  # a serving folder gets no raw heads
     rows = tiny_corpus.splits["validation"]
     matrix = confusion(rows.labels, open_pipeline(folder).classify(rows.texts).attack_probability >= 0.5)
@@ -206,6 +208,54 @@ def test_other_kinds_serve_what_was_reported(other_kind: Path, tiny_corpus: Corp
     assert stored.fields["scores"]["validation_recall"] == pytest.approx(matrix.recall)
     assert stored.fields["scores"]["validation_false_positive_rate"] == pytest.approx(matrix.false_positive_rate)
     assert stored.fields["operating_point"]["origin"]["f1"] == pytest.approx(matrix.f1)
+
+
+@pytest.fixture(scope="module")
+def quoted(tiny_checkpoint: Path, data: dict[str, list[str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An INT8 folder whose manifest and card quote figures."""
+    output = tmp_path_factory.mktemp("quoted")
+    asked = experiment(tiny_checkpoint, output, data).model_copy(
+        update={"export": Export(formats=("int8",), merge_heads=True, parity=Parity(max_flip_rate=0.5))}
+    )
+    assert export_run.work(asked) == 0
+    folder = output / "tiny-int8"
+    fields = manifest.read(folder).fields
+    performance = {**fields["performance"], "p95_latency_ms": 1.0}
+    figures = {"performance": performance, "accuracy": {"binary_f1": 0.9}, "measured": {"split": "test"}}
+    (folder / "README.md").write_text("F1 0.9")
+    manifest.write(folder, {**fields, **figures})
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["logistic", "random_forest", "mlp"])
+def test_a_serving_folder_with_other_heads_verifies_and_claims_nothing_of_the_old_ones(
+    kind: str, quoted: Path, data: dict[str, list[str]], tmp_path: Path
+) -> None:
+    settings = {"kind": kind, "trees": 4, "binary_depth": 1, "epochs": 40, "inverse_regularisation": 0.01}
+    assert fit_heads.work(experiment(quoted, tmp_path, data, **settings)) == 0
+    folder = tmp_path / f"tiny-int8-{kind}"
+    assert [fault for _, faults in check(folder) for fault in faults] == []
+    old, new = manifest.read(quoted).fields, manifest.read(folder).fields
+    assert not {"parity", "company", "accuracy", "measured"} & set(new)
+    assert new["performance"] == {"target_latency_ms": 3.0}
+    assert new["smoke"]["embedding"] == old["smoke"]["embedding"]
+    assert new["smoke"]["attack_probability"] != old["smoke"]["attack_probability"]
+    assert new["bytes_by_group"]["heads"]["after"] == sum(path.stat().st_size for path in folder.glob("classifier_*"))
+    assert not (folder / "scores.onnx").exists()  # encoder and old heads in one graph
+    for same in ("stored", "opset", "precision", "layout", "tokenizer"):
+        assert new[same] == old[same]
+    page = (folder / "README.md").read_text()
+    assert f"# tiny-int8-{kind}" in page
+    assert "No measured report lay beside" in page
+
+
+def test_a_folder_that_holds_the_model_twice_is_refused(
+    tiny_checkpoint: Path, data: dict[str, list[str]], tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_checkpoint, tmp_path / "tiny")
+    manifest.write(tmp_path / "tiny", {**manifest.read(tiny_checkpoint).fields, "layout": "sentence-transformers"})
+    with pytest.raises(UserError, match="graphs of its own: give the PyTorch checkpoint"):
+        fit_heads.work(experiment(tmp_path / "tiny", tmp_path, data))
 
 
 def test_other_kinds_have_no_raw_heads_and_say_so(other_kind: Path) -> None:

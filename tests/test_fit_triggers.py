@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from core import clusters, first_layer, manifest, triggers
-from core.data import Corpus
+from core.data import Corpus, load
 from core.errors import UserError
 from core.pipeline import open_pipeline
 from core.rows import Rows
 from core.schema import Experiment
 from distill import fit_triggers
 from export import run as export_run
+from export.checks.folder import check
 
 SHARES = {"misses": [0.01, 0.02, 0.1], "alarms": [0.01, 0.02, 0.1]}
 SMALL = {"minimum_attacks": 4, "most": 20, "clusters": 6, "rules": 50, "folds": 3, **SHARES}
@@ -88,6 +89,30 @@ def test_exports_carry_it_along(guarded: Path, data: dict[str, list[str]], tmp_p
     asked = [text for text in tiny_rows.texts if before(text).similar_attacks]
     if asked:
         assert before(asked[0]).similar_attacks[0]["text"] == after(asked[0]).similar_attacks[0]["text"]
+
+
+def test_a_serving_folder_claims_no_figures_of_what_it_was(
+    tiny_checkpoint: Path, data: dict[str, list[str]], tmp_path: Path
+) -> None:
+    assert export_run.work(experiment(tiny_checkpoint, tmp_path, data, export={"formats": ["fp32"]})) == 0
+    plain = tmp_path / "tiny-fp32"
+    figures = {"performance": {"p95_latency_ms": 1.0}, "accuracy": {"binary_f1": 0.9}, "measured": {"split": "test"}}
+    old = manifest.write(plain, {**manifest.read(plain).fields, **figures}).fields
+    asked = {"decode": "beside", "first_layer": "eager"}
+    assert fit_triggers.work(experiment(plain, tmp_path, data, serving=asked)) == 0
+    folder = tmp_path / "tiny-fp32-guarded"
+    new = manifest.read(folder).fields
+    assert not {"performance", "accuracy", "measured", "parity", "company"} & set(new)
+    assert new["smoke"] == old["smoke"]  # of encoder and heads alone
+    sizes = new["bytes_by_group"]["triggers and labels"]
+    assert sizes["after"] > sizes["before"]
+    assert "consumers other than it run the model alone" in (folder / "README.md").read_text()
+    assert [fault for _, faults in check(folder) for fault in faults] == []
+    none = {**SMALL, "clusters": 0, "rules": 0}
+    assert fit_triggers.work(experiment(folder, tmp_path / "bare", data, triggers=none)) == 0
+    bare = tmp_path / "bare" / "tiny-fp32-guarded"
+    rows = load(experiment(folder, tmp_path, data).data, 13).splits["validation"]
+    assert manifest.read(bare).fields["scores"] == fit_triggers.validation_scores(open_pipeline(bare), rows)
 
 
 def test_a_first_layer_without_rules_is_refused(tiny_checkpoint: Path, data: dict, tmp_path: Path) -> None:

@@ -16,19 +16,8 @@ from core.checkpoint import TAXONOMY
 from core.heads import HEADS, head_path
 from core.rows import Taxonomy
 from core.schema.serving import Format
-from export.layouts.measured import Measured
-
-
-@dataclass(frozen=True)
-class Smoke:
-    """One text and what the pipeline said of it when the folder was made; `export.verify` asks again."""
-
-    text: str
-    embedding: list[float]
-    """Its first dimensions."""
-    attack_probability: float
-    family: str
-    """The likeliest, whatever the decision."""
+from core.smoke import Smoke
+from eval.cards.measured import Measured
 
 
 @dataclass(frozen=True)
@@ -46,6 +35,7 @@ class Product:
     found: Mapping[str, Any] = field(default_factory=dict)
     """Parity with PyTorch and company, for the manifest."""
     smoke: Smoke | None = None
+    """Which `export.verify` asks again."""
     measured: Measured | None = None
     latency_target: float | None = None
     """P95 that the experiment aims at, milliseconds."""

@@ -9,7 +9,8 @@ from typing import Any
 from core import manifest
 from core.checkpoint import tokenizer_name
 from core.folders import write_json
-from export.layouts import card, derived_heads, fields, mapping, outputs, raxe_names, tokenizer_files
+from eval.cards import card
+from export.layouts import derived_heads, fields, mapping, outputs, raxe_names, tokenizer_files
 from export.layouts.product import Product
 
 CLASSES = {

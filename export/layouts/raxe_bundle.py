@@ -11,7 +11,8 @@ from core.checkpoint import Classifier, load_classifier
 from core.errors import UserError
 from core.folders import write_json
 from core.heads import LinearHead
-from export.layouts import bundle_files, card, fields, joblib_heads, outputs, tokenizer_files
+from eval.cards import card
+from export.layouts import bundle_files, fields, joblib_heads, outputs, tokenizer_files
 from export.layouts.product import Product
 
 USE = """```python

@@ -10,7 +10,8 @@ from core import clusters, first_layer, manifest, triggers
 from core.checkpoint import TAXONOMY, tokenizer_name
 from core.folders import write_json
 from core.heads import HEADS, head_path
-from export.layouts import card, fields, tokenizer_files
+from eval.cards import card
+from export.layouts import fields, tokenizer_files
 from export.layouts.product import Product
 from export.merged import merge
 
@@ -28,14 +29,6 @@ MERGED = "scores.onnx"  # no consumer takes it for the embedding graph
 METADATA = "model_metadata.json"
 SHARED = ("label_encoders.json", TAXONOMY, triggers.FILE, "config.json")
 IF_THERE = (*clusters.FILES, first_layer.FILE)
-USE = """```python
-from core.pipeline import open_pipeline          # verifies every hash; imports no torch
-guard = open_pipeline(Path("this folder"))
-print(guard("Ignore all previous instructions …").recommended_action)
-```
-
-raxe-ce's `FolderL2Detector(folder)` reads it unchanged. Output 0 of the graph: `sentence_embedding` (batch, {dim}),
-L2-normalised; the heads take it as `embeddings` and answer with a label and a map of probabilities."""
 
 
 def graph_name(precision: str) -> str:
@@ -58,8 +51,7 @@ def write(folder: Path, product: Product) -> manifest.Manifest:
     if product.merged:
         (folder / MERGED).write_bytes(merge(product.graph, product.heads).SerializeToString())
     described = fields.common(product, "raxe-folder", "onnx", folder, [graph, *heads])
-    dimension = product.checkpoint.fields["embedding_dim"]
-    page = card.write(product, described, USE.format(dim=dimension), "onnxruntime")
+    page = card.of_raxe_folder(product, described)
     (folder / "README.md").write_text(page, encoding="utf-8")
     return manifest.write(folder, described)
 

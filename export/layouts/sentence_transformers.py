@@ -12,7 +12,8 @@ from core import manifest
 from core.checkpoint import RAW_HEADS
 from core.errors import UserError
 from core.schema.serving import Format
-from export.layouts import card, fields, outputs
+from eval.cards import card
+from export.layouts import fields, outputs
 from export.layouts.product import Product
 from export.layouts.raxe_folder import write_metadata
 from export.merged import merge

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
-from export.layouts.measured import Measured
-from export.layouts.product import Product
+from core.manifest import Manifest
+from core.rows import Taxonomy
+from eval.cards.measured import Measured
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -23,7 +25,24 @@ FIGURES = {  # of a report, with what the hub calls the metric
 }
 
 
-def reports(product: Product) -> tuple[Report, ...]:
+class Subject(Protocol):
+    """What a card is of: `export.layouts.Product` is one."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
+    @property
+    def checkpoint(self) -> Manifest: ...
+    @property
+    def source(self) -> Path: ...
+    @property
+    def taxonomy(self) -> Taxonomy: ...
+    @property
+    def measured(self) -> Measured | None: ...
+
+
+def reports(product: Subject) -> tuple[Report, ...]:
     return product.measured.reports if product.measured else ()
 
 
@@ -33,7 +52,7 @@ def judged_model(measured: Measured, name: str) -> str:
     return name if measured.own else f"{head.model_id} ({head.precision})"
 
 
-def tables(product: Product, described: Mapping[str, Any]) -> str:
+def tables(product: Subject, described: Mapping[str, Any]) -> str:
     """Tables copied from the reports, and how this graph compares with what they judged."""
     parity = described.get("parity")
     compared = (
@@ -73,7 +92,7 @@ def _speed(report: Report) -> str:
     )
 
 
-def results(product: Product, report: Report) -> list[EvalResult]:
+def results(product: Subject, report: Report) -> list[EvalResult]:
     """The report's figures for the front matter."""
     from huggingface_hub import EvalResult
 

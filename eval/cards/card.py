@@ -7,13 +7,20 @@ from typing import Any
 
 from core import serving
 from core.pretrained import read_spec
-from export.layouts import figures
-from export.layouts.product import Product
+from eval.cards import figures
 
 AROUND = """\
 - `core.pipeline` puts more around the model (decoded views, keywords first: `serving` in `manifest.yaml`), and the
   figures include it; consumers other than it run the model alone.
 """
+RAXE_FOLDER = """```python
+from core.pipeline import open_pipeline          # verifies every hash; imports no torch
+guard = open_pipeline(Path("this folder"))
+print(guard("Ignore all previous instructions …").recommended_action)
+```
+
+raxe-ce's `FolderL2Detector(folder)` reads it unchanged. Output 0 of the graph: `sentence_embedding` (batch, {dim}),
+L2-normalised; the heads take it as `embeddings` and answer with a label and a map of probabilities."""
 STAMP = "> synthetic: shows that the machinery works, claims nothing\n\n"
 PAGE = """# {name}
 
@@ -47,7 +54,12 @@ others. It is no judge of people, of harmful wishes stated plainly, or of a mode
 """
 
 
-def write(product: Product, described: Mapping[str, Any], use: str, library: str, task: str = "") -> str:
+def of_raxe_folder(product: figures.Subject, described: Mapping[str, Any]) -> str:
+    """The card of the layout that our own pipeline reads."""
+    return write(product, described, RAXE_FOLDER.format(dim=described["embedding_dim"]), "onnxruntime")
+
+
+def write(product: figures.Subject, described: Mapping[str, Any], use: str, library: str, task: str = "") -> str:
     """The whole card; described: the manifest's fields; use: how the layout's consumer loads it; task: the hub's name
     for what it is used for, text classification unless said.
     """
@@ -65,7 +77,7 @@ def write(product: Product, described: Mapping[str, Any], use: str, library: str
     return str(ModelCard(f"---\n{front.to_yaml()}\n---\n\n{_body(product, described, use)}"))
 
 
-def _body(product: Product, described: Mapping[str, Any], use: str) -> str:
+def _body(product: figures.Subject, described: Mapping[str, Any], use: str) -> str:
     fields = product.checkpoint.fields
     point = fields["operating_point"]
     elsewhere = any(one.split.startswith("ood") for one in figures.reports(product))

@@ -46,6 +46,11 @@ class Measured:
         found = {name: getattr(latency, key) for name, key in LATENCY.items()} if latency else {}
         return found | ({} if memory is None else {"memory_mb": memory})
 
+    def sections(self, performance: Mapping[str, Any]) -> dict[str, Any]:
+        """What a manifest quotes, beside what it says of performance without measuring; empty sections left out."""
+        sections = {"performance": {**performance, **self.performance()}, "accuracy": self.accuracy()}
+        return {name: section for name, section in sections.items() if section} | {"measured": self.origin()}
+
     def origin(self) -> dict[str, Any]:
         """What the figures were copied from, for the manifest."""
         head = self.headline
@@ -75,6 +80,18 @@ def find(places: Iterable[Path], name: str, files: Mapping[str, str], checkpoint
             reports, digests = zip(*fit, strict=True)
             return Measured(reports, digests, own)
     return None
+
+
+def on(folder: manifest.Manifest, places: Iterable[Path]) -> Measured | None:
+    """The reports in `places`, whatever they are called there, on this very folder as it is served now."""
+    held = [path for place in places for path in sorted(place.glob("*/report.json"))]
+    read = [(found, manifest.file_hash(path)) for path in held if (found := _read(path)) is not None]
+    fit = [pair for pair in read if pair[0].provenance.get("files") == folder.hashes and pair[0].split in FIRST]
+    if not fit:
+        return None
+    newest = sorted(fit, key=lambda pair: pair[0].timestamp, reverse=True)
+    reports, digests = zip(*sorted(newest, key=lambda pair: _rank(pair[0])), strict=True)
+    return Measured(reports, digests, own=True)
 
 
 def _read(path: Path) -> Report | None:
