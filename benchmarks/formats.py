@@ -135,7 +135,7 @@ def main() -> None:
         module="benchmarks.formats",
         purpose=(
             "Time graphs of serving folders in turn, in one process and thread, one text of random tokens at a time,"
-            " each beside the first: 95 % intervals, processor time of the calling thread. Memory: benchmarks.cold_start."
+            " each beside the first: 95 % intervals, processor time of its thread. Memory: benchmarks.cold_start."
         ),
         declare=declare,
         examples=[
