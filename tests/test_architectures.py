@@ -423,6 +423,10 @@ def experiment_of(student: dict[str, Any], **losses: Any) -> Experiment:
     ("student", "message"),
     [
         ({"architecture": "static"}, r"token embeddings without layers: write `layers: 0`"),
+        (
+            {"architecture": "static", "layers": 0, "sparsity": {"final_sparsity": 0.5}},
+            r"`sparsity` puts zeros into layers, and `architecture: static` has none: leave it out",
+        ),
         ({"layers": 0}, r"`architecture: mpnet` needs `layers` of at least 1, not 0"),
         ({"architecture": "hybrid", "layers": 1}, r"`architecture: hybrid` needs `layers` of at least 2, not 1"),
         ({"architecture": "convolution", "init": "teacher"}, r"`init: teacher` copies MPNet layers"),

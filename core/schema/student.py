@@ -105,6 +105,8 @@ class Student(Section):
         kind, fewest = self.architecture, {"static": 0, "hybrid": 2}.get(self.architecture, 1)
         if kind == "static" and self.layers:
             raise ValueError("`architecture: static` is token embeddings without layers: write `layers: 0`")
+        if kind == "static" and self.sparsity:
+            raise ValueError("`sparsity` puts zeros into layers, and `architecture: static` has none: leave it out")
         if self.layers < fewest:
             raise ValueError(f"`architecture: {kind}` needs `layers` of at least {fewest}, not {self.layers}")
         if kind != "mpnet" and self.init == "teacher":
