@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,15 @@ from typing import Any
 import pytest
 import yaml
 
+from core import manifest
 from core.errors import UserError
-from eval import select
-from eval.live.choosing import choose, expand
+from core.manifest import Manifest
+from core.schema import Experiment
+from eval import quote, run, select
+from eval.live.choosing import choose, expand, names
+from eval.report import read
 from eval.schema.live_choice import Choice, Criteria
+from export import run as export_run
 
 FILES = ("embeddings_int8.onnx", "classifier_binary.onnx", "label_encoders.json", "tokenizer.json")
 
@@ -160,9 +167,7 @@ def test_what_is_chosen_and_then_not_served(
         assert "chooses one and then fails" in choice.notes[0]
 
 
-def test_names_and_ids_that_clash_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="have one name"):
-        expand([put(tmp_path / "a", "student"), put(tmp_path / "b", "student")])
+def test_ids_that_clash_and_figures_that_are_none_are_refused(tmp_path: Path) -> None:
     twins = [put(tmp_path, name, model_id="same") for name in ("one", "two")]
     with pytest.raises(UserError, match="have the id same"):
         choose(twins, "latency")
@@ -172,6 +177,64 @@ def test_names_and_ids_that_clash_are_refused(tmp_path: Path) -> None:
         choose([put(tmp_path, "word", "fast")], "latency")
     with pytest.raises(UserError, match="write a finite number"):
         choose([put(tmp_path, "nan", float("nan"))], "latency")
+
+
+def test_folders_of_one_name_are_compared_under_the_names_that_tell_them_apart(tmp_path: Path) -> None:
+    folders = [put(tmp_path / "a", "student", 2.0), put(tmp_path / "b", "student", 3.0), put(tmp_path, "teacher", 40.0)]
+    choice = choose(expand([*folders, folders[0]]), "latency")
+    assert [one.candidate.model_id for one in choice.scored] == ["a-student", "b-student", "teacher"]
+    assert f"{folders[1]} as b-student" in choice.notes[0]
+    deep = [put(tmp_path / name / "same", "student") for name in ("c", "d")]
+    assert names([*deep, folders[2]]) == ["c-same-student", "d-same-student", "teacher"]
+
+
+def test_the_folder_that_one_stands_in_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(put(tmp_path, "student", 2.0))
+    assert choose(expand([Path()]), "latency").chosen == "student"
+
+
+def judge(folder: Path, output: Path, data: dict[str, list[str]], **evaluation: object) -> int:
+    """As eval.run on validation, a few calls timed."""
+    settings = {"split": "validation", "latency_calls": 1000, "warmup_calls": 1, "bootstrap_repeats": 100}
+    whole = {"name": "tiny", "output": str(output), "checkpoint": str(folder), "data": data}
+    return run.work(Experiment.model_validate({**whole, "evaluation": settings | evaluation}))
+
+
+def test_from_export_to_the_choice(
+    tiny_checkpoint: Path, data: dict[str, list[str]], tmp_path: Path, door: Callable[..., object],
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Every command that is printed is the one that is run next."""
+    whole = {"name": "tiny", "output": str(tmp_path), "checkpoint": str(tiny_checkpoint), "data": data}
+    assert export_run.work(Experiment.model_validate({**whole, "export": {"formats": ["fp32"]}})) == 0
+    folder = tmp_path / "tiny-fp32"
+    assert door(folder) == 0
+    note = " ".join(capsys.readouterr().out.split())
+    (told,) = re.findall(r"then python -m eval\.quote (.*) writes", note)
+    assert told == str(folder)
+    with pytest.raises(UserError, match=f"judge it with python -m eval.run --config FILE checkpoint={folder}"):
+        quote.work(Namespace(folders=[folder], reports=None))
+    judge(folder, tmp_path, data)
+    assert f"registry: python -m eval.quote {folder}\n" in capsys.readouterr().out
+    before = manifest.read(folder)
+    assert quote.work(Namespace(folders=[Path(told)], reports=None)) == 0
+    after, made = manifest.read(folder), read(tmp_path / "reports" / "tiny-fp32-validation")
+    assert after.digest == before.digest == Manifest(Path(), {"files": made.provenance["files"]}).digest
+    assert after.fields["accuracy"]["binary_f1"] == made.accuracy.binary_f1
+    assert after.fields["performance"]["p95_latency_ms"] == made.latency.p95_ms  # type: ignore[union-attr]
+    assert after.fields["performance"]["target_latency_ms"] == 3.0
+    assert after.fields["measured"]["this_graph"] is True
+    (only,) = choose([folder], "balanced").scored
+    assert (only.candidate.p95_ms, only.candidate.binary_f1) == (made.latency.p95_ms, made.accuracy.binary_f1)  # type: ignore[union-attr]
+    assert "not in the manifest" not in only.sentence
+    # Served otherwise, the report is no longer on it; judged elsewhere, the command says where.
+    manifest.write(folder, {**after.fields, "serving": {"decode": "beside", "decoded_limit": 0.5, "first_layer": None}})
+    with pytest.raises(UserError, match="no report on validation or test"):
+        quote.work(Namespace(folders=[folder], reports=None))
+    judge(folder, tmp_path / "elsewhere", data, latency_calls=0)
+    assert f"eval.quote {folder} --reports {tmp_path / 'elsewhere' / 'reports'}\n" in capsys.readouterr().out
+    assert quote.work(Namespace(folders=[folder], reports=[tmp_path / "elsewhere" / "reports"])) == 0
+    assert "p95_latency_ms" not in manifest.read(folder).fields["performance"]  # the old one was of the other serving
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,7 +23,7 @@ SCALES = {
 def expand(folders: Sequence[Path]) -> list[Path]:
     """Model folders; one without a manifest whose subfolders have one stands for those.
 
-    UserError: no such folder, or two of one name, which no models folder could hold.
+    UserError: no such folder.
     """
     found: list[Path] = []
     for folder in folders:
@@ -30,12 +31,20 @@ def expand(folders: Sequence[Path]) -> list[Path]:
             raise UserError(f"there is no folder {folder}: name model folders, or the folder that holds them")
         inside = sorted(path.parent for path in folder.glob(f"*/{registry.MANIFEST}"))
         found += inside if inside and not (folder / registry.MANIFEST).exists() else [folder]
-    by_name: dict[str, Path] = {}
-    for folder in found:
-        first = by_name.setdefault(folder.resolve().name, folder)
-        if first is not folder:
-            raise UserError(f"{first} and {folder} have one name: one models folder holds only one of them; rename it")
-    return found
+    return list({folder.resolve(): folder for folder in found}.values())
+
+
+def names(folders: Sequence[Path]) -> list[str]:
+    """What each folder would be called in one models folder: its name, with as many parents as tell it from others."""
+    parts = [folder.resolve().parts for folder in folders]
+    depth = [1] * len(parts)
+    while True:
+        found = ["-".join(path[-most:]) for path, most in zip(parts, depth, strict=True)]
+        times = Counter(found)
+        longer = [most + (times[name] > 1) for name, most in zip(found, depth, strict=True)]
+        if longer == depth or all(most >= len(path) for most, path in zip(depth, parts, strict=True)):
+            return found
+        depth = longer
 
 
 def choose(folders: Sequence[Path], criteria: Criteria) -> Choice:
@@ -43,7 +52,8 @@ def choose(folders: Sequence[Path], criteria: Criteria) -> Choice:
 
     UserError: two manifests give one id, of which the registry would keep whichever it reads last.
     """
-    read = [registry.read(folder) for folder in folders]
+    called = names(folders)
+    read = [registry.read(folder, name) for folder, name in zip(folders, called, strict=True)]
     candidates = [one for one in read if isinstance(one, Candidate)]
     skipped = tuple(one for one in read if isinstance(one, Skipped))
     by_id: dict[str, Candidate] = {}
@@ -67,8 +77,15 @@ def choose(folders: Sequence[Path], criteria: Criteria) -> Choice:
         chosen=best.candidate.model_id if best else None,
         scored=tuple(scored),
         skipped=skipped,
-        notes=tuple(_notes(scored, best, criteria)),
+        notes=(*_renamed(folders, called), *_notes(scored, best, criteria)),
     )
+
+
+def _renamed(folders: Sequence[Path], called: Sequence[str]) -> list[str]:
+    """Folders of one name, which no models folder could hold."""
+    pairs = zip(folders, called, strict=True)
+    other = [f"{folder} as {name}" for folder, name in pairs if name != folder.resolve().name]
+    return [f"One models folder holds no two of one name: copy {', '.join(other)}."] if other else []
 
 
 def _notes(scored: Sequence[Scored], best: Scored | None, criteria: Criteria) -> list[str]:
@@ -83,11 +100,12 @@ def _notes(scored: Sequence[Scored], best: Scored | None, criteria: Criteria) ->
     ties = [one.candidate.model_id for one in considered[1:] if one.score == best.score]
     if ties:
         found.append(f"{', '.join(ties)} has as many points: of equals the first id in the alphabet wins.")
-    blind = [one.candidate.model_id for one in considered if "not in the manifest" in one.sentence]
+    blind = [one.candidate for one in considered if "not in the manifest" in one.sentence]
     if blind:
+        listed, places = ", ".join(one.model_id for one in blind), " ".join(one.folder for one in blind)
         found.append(
-            f"Manifests without the figure get 50 points for it, measured or not: {', '.join(blind)}. Write performance"
-            " and accuracy into them."
+            f"Manifests without the figure get 50 points for it, measured or not: {listed}. Judge them with python -m"
+            f" eval.run; then python -m eval.quote {places} writes the figures into them."
         )
     if criteria in ("latency", "balanced"):
         found.append(SCALES[criteria])

@@ -23,15 +23,15 @@ class Unlisted(Exception):  # noqa: N818, it is how the registry's own error pat
     """The registry logs an error and goes on without this folder."""
 
 
-def read(folder: Path) -> Candidate | Skipped:
-    """A folder as the registry lists it. UserError: a figure of the manifest on which its scoring would stop."""
+def read(folder: Path, name: str) -> Candidate | Skipped:
+    """A folder called `name` as the registry lists it. UserError: a figure of its manifest on which scoring stops."""
     try:
-        return _listed(folder)
+        return _listed(folder, name)
     except Unlisted as error:
         return Skipped(folder=str(folder), reason=str(error))
 
 
-def _listed(folder: Path) -> Candidate:
+def _listed(folder: Path, name: str) -> Candidate:
     """`_load_manifest_model` and `_manifest_to_metadata`: not strict, so a faulty manifest is mostly taken as it is."""
     manifest = _manifest(folder / MANIFEST)
     status, file = _status_and_file(manifest)
@@ -43,7 +43,7 @@ def _listed(folder: Path) -> Candidate:
     accuracy = _mapping(manifest, "accuracy") if manifest.get("accuracy") else {}
     return Candidate(
         folder=str(folder),
-        model_id=str(manifest.get("model_id") or folder.name),
+        model_id=str(manifest.get("model_id") or name),
         status=status,
         p95_ms=_number(performance, "p95_latency_ms", folder),
         binary_f1=_number(accuracy, "binary_f1", folder),
