@@ -9,7 +9,7 @@ from typing import Any
 from core.heads import LinearHead
 from core.model import SentenceEncoder
 from core.schema.pruning import Pruning
-from prune import heads, hidden, layers, magnitude, neurons, surgery
+from prune import heads, hidden, layers, magnitude, neurons, sparsegpt, surgery
 from prune.judge import Judge
 from prune.objective import Batch, Objective
 
@@ -57,7 +57,10 @@ def prune(
         record["hidden"] = {"left": len(dimensions), "of": encoder.spec.hidden_size}
         encoder = hidden.keep(encoder, dimensions)
         classifier = fitting(classifier, dimensions) if encoder.projection is None else classifier
-    if settings.weights.ratio:
+    if settings.weights.method == "sparsegpt" and settings.weights.ratio:
+        surgery.refuse_other_architectures(encoder.spec)
+        encoder = sparsegpt.zeroed(encoder, settings.weights.ratio, batches)
+    elif settings.weights.ratio:
         encoder = magnitude.zeroed(encoder, settings.weights)
     record["zeros"] = round(magnitude.share_of_zeros(encoder), 6)
     record["parameters"] = {"before": before, "after": _parameters(encoder)}

@@ -18,7 +18,7 @@ def refuse_other_architectures(spec: EncoderSpec) -> None:
     if spec.architecture != "mpnet":
         raise UserError(
             f"layers, heads, neurons and hidden width are cut off MPNets, and this is a {spec.architecture} encoder:"
-            " leave these at 0 (pruning.weights works on any)"
+            " leave these at 0 (pruning.weights.method=magnitude works on any)"
         )
 
 
