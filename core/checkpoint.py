@@ -46,8 +46,8 @@ def read_torch(folder: Path) -> manifest.Manifest:
     verified = manifest.read(folder)
     if verified.kind != "torch":
         raise UserError(
-            f"{folder} is of kind {verified.kind}, and a PyTorch checkpoint is needed: give one (for an ONNX folder that"
-            " which it was made of)"
+            f"{folder} is of kind {verified.kind}, and a PyTorch checkpoint is needed: give one, for an ONNX folder the"
+            " one that it was made of"
         )
     return verified
 
