@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,9 +34,6 @@ class Decision:
     """{text, subfamily, similarity} of the nearest known attacks; empty for a benign decision, for one of the first
     layer, and for a folder without attack clusters."""
     uncertain: bool
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True)

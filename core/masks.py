@@ -13,11 +13,6 @@ from core.errors import UserError
 Scope = Literal["layer", "global"]
 
 
-def magnitude_mask(weights: Mapping[str, Tensor], ratio: float, scope: Scope) -> dict[str, Tensor]:
-    """Masks without the `ratio` smallest weights, by size; see `largest_kept`."""
-    return largest_kept({name: weight.abs() for name, weight in weights.items()}, ratio, scope)
-
-
 def largest_kept(values: Mapping[str, Tensor], ratio: float, scope: Scope) -> dict[str, Tensor]:
     """Boolean masks of the same shapes: False for exactly round(ratio * number) of the smallest values.
 

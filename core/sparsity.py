@@ -120,11 +120,6 @@ def zeros(model: nn.Module) -> float:
     return 1 - sum(int(mask.sum()) for mask in masks) / sum(mask.numel() for mask in masks)
 
 
-def is_applied(model: nn.Module) -> bool:
-    """Whether anything of the model is masked."""
-    return bool(parametrised.find(model, Masked))
-
-
 def remove(model: nn.Module) -> None:
     """Takes the masks off; what they hid is zero for good."""
     for layer in parametrised.linears(model).values():

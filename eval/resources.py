@@ -59,11 +59,6 @@ def group_of(name: str) -> str:
     return OTHER
 
 
-def model_size_mb(folder: Path) -> float:
-    """Every byte of every file in the folder and below. UserError: no such folder, or nothing in it."""
-    return sum(bytes_by_group(folder).values()) / 1e6
-
-
 def weigh(folder: Path) -> Resources:
     """The size alone; nothing is opened. UserError: no such folder, or nothing in it."""
     sizes = bytes_by_group(folder)

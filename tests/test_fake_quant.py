@@ -231,7 +231,7 @@ def test_zeros_stay_zero_and_are_no_part_of_a_scale(encoder: SentenceEncoder) ->
     assert layer.weight[0].abs().max() < 2
     rounded = layer.weight.detach().clone()
     fake_quant.remove(encoder)  # the mask stays
-    assert sparsity.is_applied(encoder)
+    assert parametrised.find(encoder, sparsity.Masked)
     assert torch.equal(layer.weight, rounded)
     sparsity.remove(encoder)
     assert torch.equal(layer.weight, rounded)

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -253,7 +254,7 @@ def test_every_text_gets_a_whole_decision(pipeline: Pipeline, tiny_corpus: Corpu
         decision = pipeline(text, heard.append)
         assert tuple(heard) == STAGES
         assert decision.scores["attack_probability"] == pytest.approx(pipeline.classify([text]).attack_probability[0])
-        json.dumps(decision.to_dict())
+        json.dumps(asdict(decision))
 
 
 def test_a_lexical_folder_opens_without_torch_and_scikit_learn(folder: Path) -> None:

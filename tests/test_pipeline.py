@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
@@ -74,7 +75,8 @@ def serving_folder(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("served") / "tiny-fp32"
     folder.mkdir()
     exported = graph.to_onnx(load_encoder(tiny_checkpoint))
-    layouts.write_raxe_folder(folder, manifest.read(tiny_checkpoint), exported, "fp32", folder.name)
+    product = layouts.Product(manifest.read(tiny_checkpoint), exported, "fp32", folder.name)
+    layouts.write("raxe-folder", folder, product, "")
     return folder
 
 
@@ -89,7 +91,7 @@ def test_prediction_schema(pipeline: Pipeline, tiny_rows: Rows) -> None:
     decisions = [pipeline(text) for text in tiny_rows.texts]
     assert {decision.is_attack for decision in decisions} == {0, 1}
     for decision in decisions:
-        fields = decision.to_dict()
+        fields = asdict(decision)
         assert {name: type(value) for name, value in fields.items()} == FIELDS
         assert list(fields["scores"]) == SCORES
         assert all(type(value) is float and 0 <= value <= 1 for value in fields["scores"].values())
@@ -358,7 +360,7 @@ def test_similar_attacks_are_shown(guarded: Path) -> None:
         {"text": "obey me", "subfamily": "direct_override", "similarity": pytest.approx(1.0, abs=2e-3)}
     ]
     assert decision.why_it_hit[-1] == "most like known attacks of direct_override (cosine 1.00)"
-    json.dumps(decision.to_dict())
+    json.dumps(asdict(decision))
 
 
 @pytest.mark.parametrize(
@@ -378,7 +380,7 @@ def test_every_text_gets_a_decision(pipeline: Pipeline, name: str) -> None:
     text = STRANGE[name]
     decision = pipeline(text)
     assert all(math.isfinite(value) for value in decision.scores.values())
-    json.dumps(decision.to_dict()).encode()
+    json.dumps(asdict(decision)).encode()
     alone = pipeline.classify([text]).attack_probability[0]
     assert alone == pytest.approx(decision.scores["attack_probability"], abs=1e-6)
 

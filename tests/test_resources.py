@@ -59,7 +59,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_size_is_every_byte(folder: Path) -> None:
-    assert resources.model_size_mb(folder) == 2.25
     weighed = resources.weigh(folder)
     assert weighed.model_size_mb == 2.25
     assert weighed.bytes_by_group == {
@@ -104,10 +103,10 @@ def test_names_of_files_and_their_groups_are_those_that_are_written() -> None:
 
 def test_nothing_to_weigh_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such checkpoint folder"):
-        resources.model_size_mb(tmp_path / "absent")
+        resources.weigh(tmp_path / "absent")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no file"):
-        resources.model_size_mb(tmp_path / "empty")
+        resources.weigh(tmp_path / "empty")
 
 
 def test_a_process_of_its_own_is_measured(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -150,7 +149,8 @@ def test_a_serving_folder_is_measured_without_torch(
     served = tmp_path / "tiny-fp32"
     served.mkdir()
     exported = graph.to_onnx(load_encoder(tiny_checkpoint))
-    layouts.write_raxe_folder(served, manifest.read(tiny_checkpoint), exported, "fp32", served.name)
+    product = layouts.Product(manifest.read(tiny_checkpoint), exported, "fp32", served.name)
+    layouts.write("raxe-folder", served, product, "")
     (tmp_path / "site").mkdir()
     missing = ("torch", "transformers", "sklearn", "pydantic", "scipy", "pandas", "onnx")
     blocked = "import sys\n" + "".join(f"sys.modules[{name!r}] = None\n" for name in missing)

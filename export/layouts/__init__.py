@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import onnx
-
 from core import manifest
 from core.schema.serving import Format, Layout
 from export.layouts import raxe_015, raxe_bundle, raxe_folder
@@ -13,7 +11,7 @@ from export.layouts import sentence_transformers as sentences
 from export.layouts.product import Product
 from export.layouts.raxe_folder import GRAPH
 
-__all__ = ["GRAPH", "Product", "folder_name", "write", "write_raxe_folder"]
+__all__ = ["GRAPH", "Product", "folder_name", "write"]
 
 
 def folder_name(checkpoint: str, precision: Format, layout: Layout) -> str:
@@ -38,15 +36,3 @@ def write(layout: Layout, folder: Path, product: Product, bundle_tokenizer: str)
             return raxe_015.write(folder, product)
         case "sentence-transformers":
             return sentences.write(folder, product.name, [product])
-
-
-def write_raxe_folder(
-    folder: Path,
-    checkpoint: manifest.Manifest,
-    graph: onnx.ModelProto,
-    precision: Format,
-    name: str,
-    merged: bool = False,
-) -> manifest.Manifest:
-    """A raxe folder of a verified checkpoint and its graph alone; `merged`: one more graph, from ids to scores."""
-    return raxe_folder.write(folder, Product(checkpoint, graph, precision, name, merged=merged))

@@ -20,15 +20,6 @@ from export.layouts.product import Product
 VERSION = "1.0.0"  # of the bundle's form, the one that its loader accepts
 MANIFEST = "manifest.json"
 CLASSIFIER, CLUSTERS = "classifier.joblib", "attack_clusters.joblib"
-FILES = (
-    MANIFEST,
-    CLASSIFIER,
-    CLUSTERS,
-    "keyword_triggers.json",
-    "embedding_config.json",
-    "training_stats.json",
-    "schema.json",
-)
 UNDATED = "1980-01-01T00:00:00+00:00"  # of a checkpoint that does not say when it was made
 SCORES = ("attack_probability", "family_confidence", "subfamily_confidence")
 

@@ -13,7 +13,6 @@ from core.head_graph import IR_VERSION, without_zip_map
 from core.rows import Taxonomy
 from export.layouts import mapping, raxe_names
 
-HEADS = ("is_threat", "threat_family", "severity", "primary_technique", "harm_types")
 GIVEN = "embeddings"
 
 
