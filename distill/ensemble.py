@@ -33,7 +33,7 @@ def fit(
     from core.ensemble import log_width
     from distill.blend import blended_heads, cross_fitted, logistic_weights, mean_weights
     from eval import operating_point
-    from eval.metrics import confusion
+    from eval.metrics import validation_scores
 
     rows, taxonomy = corpus.splits["validation"], encoder.members[0].taxonomy
     log_odds = encoder.encode(rows.texts)[:, : encoder.scores : log_width(taxonomy)]  # (rows, members)
@@ -44,13 +44,7 @@ def fit(
         weights, bias = mean_weights(len(encoder.members))
         logits = log_odds @ weights
     point = operating_point.fit(logits, rows.labels, experiment.heads, corpus.fingerprints["validation"])
-    matrix = confusion(rows.labels, np.asarray(logits) >= point.logit)
-    scores = {
-        "validation_f1": matrix.f1,
-        "validation_precision": matrix.precision,
-        "validation_recall": matrix.recall,
-        "validation_false_positive_rate": matrix.false_positive_rate,
-    }
+    scores = validation_scores(rows.labels, np.asarray(logits) >= point.logit)
     heads = blended_heads(weights, bias, len(taxonomy.families), len(taxonomy.subfamilies), encoder.dimension)
     learned = triggers.learn(corpus.splits["train"])
     return Classifier(heads, point, taxonomy, learned), scores, [float(weight) for weight in weights]

@@ -21,7 +21,7 @@ from distill.heads.calibration import calibrate_classes
 from eval.evaluator import threshold_of
 from eval.judge import Measured, judge
 from eval.kept import Kept
-from eval.metrics import confusion
+from eval.metrics import validation_scores
 from eval.operating_point import fit
 from eval.report import write
 from eval.resources import weigh
@@ -42,13 +42,7 @@ def make_classifier(
     rows = corpus.splits["validation"]
     logits = heads["binary"].logits(embeddings)[:, 0]
     point = fit(logits, rows.labels, config, corpus.fingerprints["validation"])
-    matrix = confusion(rows.labels, logits.astype(np.float64) >= point.logit)  # numpy would round the threshold
-    scores = {
-        "validation_f1": matrix.f1,
-        "validation_precision": matrix.precision,
-        "validation_recall": matrix.recall,
-        "validation_false_positive_rate": matrix.false_positive_rate,
-    }
+    scores = validation_scores(rows.labels, logits.astype(np.float64) >= point.logit)  # numpy would round the threshold
     calibrations = calibrate_classes(heads, embeddings, rows, taxonomy, config)
     learned = triggers.learn(corpus.splits["train"], rows)
     return Classifier(heads, point, taxonomy, learned, calibrations), scores

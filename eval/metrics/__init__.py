@@ -1,7 +1,7 @@
 """Classification arithmetic in plain numpy: what is right, what is wrong, how sure that is."""
 
 from eval.metrics.calibration import Bar, brier_score, expected_calibration_error, reliability
-from eval.metrics.counts import Confusion, confusion, macro_f1
+from eval.metrics.counts import Confusion, confusion, macro_f1, validation_scores
 from eval.metrics.intervals import (
     benign_needed,
     f1_interval,
@@ -32,5 +32,6 @@ __all__ = [
     "reliability",
     "required_false_positives",
     "roc_curve",
+    "validation_scores",
     "wilson",
 ]

@@ -59,6 +59,17 @@ def confusion(labels: ArrayLike, decisions: ArrayLike) -> Confusion:
     )  # fmt: skip
 
 
+def validation_scores(labels: ArrayLike, decisions: ArrayLike) -> dict[str, float]:
+    """What a manifest says of decisions on validation, by its names; as `confusion` takes them."""
+    matrix = confusion(labels, decisions)
+    return {
+        "validation_f1": matrix.f1,
+        "validation_precision": matrix.precision,
+        "validation_recall": matrix.recall,
+        "validation_false_positive_rate": matrix.false_positive_rate,
+    }
+
+
 def macro_f1(true: Sequence[str], predicted: Sequence[str], minimum_rows: int = 1) -> float | None:
     """Unweighted mean F1 over the classes with at least `minimum_rows` rows in `true`; None if there is none.
 
