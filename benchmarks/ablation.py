@@ -13,6 +13,7 @@ from benchmarks.command import CONFIG_HELP, OVERRIDE_HELP
 from core import cli
 from core.config import load
 from core.errors import UserError
+from core.schema.losses import LABEL_TERMS, SENTENCE_TERMS, TOKEN_TERMS
 
 if TYPE_CHECKING:  # imported inside the functions, so that --help does not wait for the libraries
     from numpy.typing import NDArray
@@ -20,7 +21,7 @@ if TYPE_CHECKING:  # imported inside the functions, so that --help does not wait
     from core.rows import Rows
     from core.schema import Experiment
 
-OFF = dict.fromkeys(("embedding_cosine", "logits_kd", "task", "relations", "hidden_mse", "contrastive"), "0")
+OFF = dict.fromkeys((*LABEL_TERMS, *SENTENCE_TERMS, *TOKEN_TERMS), "0")
 EMBEDDING = {"embedding_cosine": "1.0"}
 RELATIONS = EMBEDDING | {"relations": "1.0"}
 HIDDEN = RELATIONS | {"hidden_mse": "1.0"}
@@ -90,16 +91,30 @@ def train(experiment: Experiment) -> Path:
 
 
 def mine(arguments: argparse.Namespace, base: Experiment) -> Path:
-    """The texts without labels that the row before flags and the teacher calls benign."""
+    """The texts without labels that the row before flags and the teacher calls benign, found anew for other models."""
+    from core import manifest
     from distill.mine import FILE
     from distill.mine import work as search
 
-    student = base.output / folder_of(MINED_FROM) / "student"
-    output = base.output / "mined"
-    changed = [f"checkpoint={student}", f"mining.teacher={base.teacher.name_or_path}", f"output={output}"]
-    if not (output / FILE).is_file():
+    row, output = base.output / folder_of(MINED_FROM), base.output / "mined"
+    given = base.teacher.name_or_path if base.teacher.training is None else None
+    models = {"student": row / "student", "teacher": base.mining.teacher or Path(given or row / "teacher")}
+    digests = {name: manifest.read(folder).digest for name, folder in models.items()}
+    if not (output / FILE).is_file() or digests != mined_with(output):
+        changed = [f"checkpoint={models['student']}", f"mining.teacher={models['teacher']}", f"output={output}"]
         search(load(arguments.config, [*arguments.overrides, *changed]))
     return output / FILE
+
+
+def mined_with(output: Path) -> dict[str, str] | None:
+    """The digests of student and teacher in the account that `distill.mine` left; None where it cannot be read."""
+    from distill.mine import ACCOUNT
+
+    try:
+        account = json.loads((output / ACCOUNT).read_text(encoding="utf-8"))
+        return {name: account[name]["digest"] for name in ("student", "teacher")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def decisions(folder: Path, rows: Rows) -> NDArray:

@@ -56,11 +56,10 @@ def measure(experiment: Experiment, config: Path, overrides: Sequence[str], rows
         held = watch([sys.executable, "-m", "distill.train", "--config", str(config), *overrides, *own])
     if held.status:
         raise UserError(f"distill.train failed (exit status {held.status}); its message stands above")
-    teacher, student = experiment.teacher, experiment.student
-    shape = f"{teacher.layers}x{teacher.hidden_size}" if teacher.origin == "grown" else teacher.name_or_path
+    student = experiment.student
     return Footprint(
         did=(
-            f"distill.train on {rows:,} rows a split: teacher {shape} at {teacher.max_length} tokens, student"
+            f"distill.train on {rows:,} rows a split: {teacher_of(experiment)}, student"
             f" {student.layers}x{student.hidden_size} at {student.max_length}; export and verdicts included."
         ),
         synthetic=stamp(experiment),
@@ -68,6 +67,14 @@ def measure(experiment: Experiment, config: Path, overrides: Sequence[str], rows
         target_gb=TARGET_GB,
         provenance=made_of(experiment, {}),
     )
+
+
+def teacher_of(experiment: Experiment) -> str:
+    teacher = experiment.teacher
+    if not experiment.needs_teacher:
+        return "no teacher"
+    shape = f"{teacher.layers}x{teacher.hidden_size}" if teacher.origin == "grown" else teacher.name_or_path
+    return f"teacher {shape} at {teacher.max_length} tokens"
 
 
 def main() -> None:

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import subprocess
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,20 +44,13 @@ def distil(python: Path, student: Path, texts: tuple[str, ...], folder: Path) ->
     """Their embeddings of the texts, (texts, dim); the graph and their tokenizer are written into the folder."""
     import numpy as np
 
+    from benchmarks.elsewhere import answers
     from benchmarks.static_graph import graph
 
-    with tempfile.TemporaryDirectory() as scratch:
-        asked = Path(scratch) / "texts.json"
-        asked.write_text(json.dumps(texts), encoding="utf-8")
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        command = [str(python.absolute()), str(SCRIPT), str(student.resolve()), str(asked), scratch]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=scratch)
-        if done.returncode:
-            last = (done.stderr.strip() or "no word").splitlines()[-1]
-            raise UserError(f"{python} could not distil {student} with model2vec: {last}")
-        graph(np.load(Path(scratch) / "vectors.npy"), folder / "embeddings.onnx")
-        (folder / "tokenizer.json").write_bytes((Path(scratch) / "tokenizer.json").read_bytes())
-        found: NDArray[np.float32] = np.load(Path(scratch) / "embeddings.npy")
+    with answers(python, SCRIPT, student, texts, f"distil {student} with model2vec") as made:
+        graph(np.load(made / "vectors.npy"), folder / "embeddings.onnx")
+        (folder / "tokenizer.json").write_bytes((made / "tokenizer.json").read_bytes())
+        found: NDArray[np.float32] = np.load(made / "embeddings.npy")
     return found
 
 

@@ -9,12 +9,13 @@ import torch
 
 from core import manifest
 from core.data import load
+from core.encoder_config import foreign
 from core.errors import UserError
 from core.folders import new_folder
 from core.model import SentenceEncoder
 from core.pretrained import write_encoder
 from core.rows import Rows
-from core.schema import Experiment
+from core.schema import Experiment, Student
 from distill import origins, student
 
 
@@ -39,22 +40,40 @@ def rows_of(experiment: Experiment, texts: int) -> Rows:
 def make(experiment: Experiment, texts: int, folder: Path) -> Subjects:
     """Draws the texts and writes both models below `folder`; how fast a model runs does not depend on what it learnt.
 
-    The student has its whole vocabulary. UserError: an architecture that sentence-transformers cannot load.
+    The student has its whole vocabulary. UserError: what sentence-transformers cannot load, and a student that only
+    training would make.
     """
-    if experiment.student.architecture != "mpnet":
-        raise UserError(
-            f"sentence-transformers knows no {experiment.student.architecture} encoder to compare with:"
-            " set student.architecture=mpnet"
-        )
+    _refuse(experiment.student)
     rows = rows_of(experiment, texts)
     config = experiment.teacher
     encoder, tokenizer_folder = origins.initial(config, rows.texts, folder, experiment.seed)
+    if what := foreign(encoder.spec):
+        raise UserError(
+            f"teacher.name_or_path {config.name_or_path} {what}, so sentence-transformers cannot open it to compare"
+            " with: give a plain MPNet of the same shape"
+        )
     torch.manual_seed(experiment.seed)
     young = student.initial(experiment.student, encoder)
     stored = torch.float16 if config.dtype == "auto" else getattr(torch, config.dtype)
     teacher = _written(folder / "teacher", encoder.to(stored), config.max_length, tokenizer_folder)
     pupil = _written(folder / "student", young, experiment.student.max_length, tokenizer_folder)
     return Subjects(rows, teacher, pupil)
+
+
+def _refuse(config: Student) -> None:
+    """UserError for a student that cannot be made here, or not be compared."""
+    faults = {
+        f"sentence-transformers knows no {config.architecture} encoder: set student.architecture=mpnet":
+            config.architecture != "mpnet",
+        "sentence-transformers reads no excerpts: set student.excerpt=null and student.max_length to their tokens":
+            config.excerpt is not None,
+        "weights of a checkpoint are not faster than others: set student.init=random student.name_or_path=null":
+            config.init == "checkpoint",
+        "searched layers are not faster than others: set student.teacher_layers=null":
+            config.teacher_layers == "search",
+    }  # fmt: skip
+    if found := [sentence for sentence, wrong in faults.items() if wrong]:
+        raise UserError(f"this student cannot be timed beside theirs: {'; '.join(found)}")
 
 
 def _written(folder: Path, encoder: SentenceEncoder, max_length: int, tokenizer_folder: Path) -> Path:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -16,16 +18,30 @@ import pytest
 import torch
 from rich.console import Console
 
-from benchmarks import ablation, ablation_page, caching, memory, memory_page, page, rounds, subjects, training
+from benchmarks import (
+    ablation,
+    ablation_page,
+    caching,
+    memory,
+    memory_page,
+    page,
+    rounds,
+    static_peer,
+    subjects,
+    training,
+)
+from benchmarks.elsewhere import answers
 from benchmarks.training_sides import ours, theirs
 from benchmarks.training_task import Task, clocked, in_own_process
 from benchmarks.watching import Watched
+from core import manifest
 from core.config import load
 from core.data import load as load_data
 from core.errors import UserError
-from core.model import SentenceEncoder
+from core.model import EncoderSpec, SentenceEncoder, build
 from core.pretrained import load_encoder, write_encoder
 from core.schema import Experiment
+from distill import mine
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted((ROOT / "benchmarks").glob("*.py"))
@@ -178,9 +194,32 @@ def test_the_models_are_those_of_the_experiment_and_open_on_both_sides(experimen
     assert other.max_seq_length == 16
     mine = TorchEncoder(pupil, EncoderTeacher.open(made.student).encoder.tokenizer).encode(made.rows.texts)
     np.testing.assert_allclose(mine, other.encode(list(made.rows.texts)), atol=1e-5)
-    convolution = experiment.student.model_copy(update={"architecture": "convolution"})
-    with pytest.raises(UserError, match=r"set student\.architecture=mpnet"):
-        subjects.make(experiment.model_copy(update={"student": convolution}), 24, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        (["student.architecture=convolution", "student.init=random"], r"set student\.architecture=mpnet"),
+        (["student.init=checkpoint", "student.name_or_path={folder}/mpnet"], r"set student\.init=random student\.name"),
+        (["student.teacher_layers=search"], r"set student\.teacher_layers=null"),
+        (["student.excerpt.tokens=8", "student.excerpt.first=2"], r"set student\.excerpt=null"),
+    ],
+)
+def test_a_student_that_cannot_be_timed_is_refused(changed: list[str], told: str, config: Path, tmp_path: Path) -> None:
+    given = [one.format(folder=tmp_path) for one in changed]
+    with pytest.raises(UserError, match=told):
+        subjects.make(load(config, given), 24, tmp_path)
+    remedies = ["student.architecture=mpnet", "student.init=random", "student.name_or_path=null"]
+    remedies += ["student.teacher_layers=null", "student.excerpt=null"]
+    assert subjects.make(load(config, [*given, *remedies]), 24, tmp_path).student.is_dir()
+
+
+def test_a_teacher_that_only_we_can_open_is_refused(config: Path, tmp_path: Path, tokenizer_folder: Path) -> None:
+    torch.manual_seed(3)
+    cut = build(EncoderSpec(2, 32, 4, 64, layer_heads=((0, 1), (0, 1, 2))))
+    write_encoder(tmp_path / "mpnet", cut, 24, tokenizer_folder)
+    with pytest.raises(UserError, match="mpnet was pruned, so sentence-transformers cannot open it"):
+        subjects.make(load(config, ["student.init=random"]), 24, tmp_path)
 
 
 def test_texts_are_repeated_where_the_steps_need_more(experiment: Experiment, tmp_path: Path) -> None:
@@ -286,6 +325,9 @@ def test_memory_is_that_of_a_short_training_thrown_away(
     run_of = load(config, command[5:])
     assert (run_of.seed, run_of.data.max_rows, run_of.evaluation.latency_calls) == (7, 64, 0)
     assert not run_of.output.exists()
+    assert "teacher " in footprint.did
+    labels = ["losses.embedding_cosine=0", "losses.logits_kd=0", "student.init=random"]
+    assert memory.teacher_of(load(config, labels)) == "no teacher"
     assert run_of.targets.cache_dir.parent == run_of.output.parent
     with pytest.raises(UserError, match="exit status 1"):
         memory.measure(experiment, config, [], 64)
@@ -307,6 +349,8 @@ def test_watching_sees_the_largest_process_and_all_of_them_together() -> None:
 
 def test_every_row_of_the_ablation_is_a_configuration_of_its_own(experiment: Experiment, config: Path) -> None:
     folders = set()
+    with config.open("a") as file:
+        file.write("losses: {similarity: 1, attention_kl: 1, embedding_mse: {weight: 1, decay: linear}}\n")
     for name in ablation.ROWS:
         changed = ablation.overrides(
             name, experiment, experiment.data.train[0].path if name == ablation.MINED else None
@@ -329,3 +373,58 @@ def test_the_ablation_counts_gains_over_plain_on_the_same_resamples(experiment: 
     assert better.gain == pytest.approx(1 - plain.f1)
     assert 0 <= better.gain_interval[0] < better.gain < better.gain_interval[1]
     assert "| embedding only | 1.000 (1.000–1.000) | 0.0000 |" in ablation_page.markdown([plain, better])
+
+
+def test_hard_negatives_are_found_anew_for_another_student(
+    config: Path, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Experiment] = []
+
+    def search(experiment: Experiment) -> int:
+        asked.append(experiment)
+        experiment.output.mkdir(exist_ok=True)
+        models = {"student": experiment.checkpoint, "teacher": experiment.mining.teacher}
+        account = {name: {"digest": manifest.read(Path(str(folder))).digest} for name, folder in models.items()}
+        mine.write(experiment.output, [], account)
+        return 0
+
+    monkeypatch.setattr(mine, "work", search)
+    arguments = argparse.Namespace(config=config, overrides=["teacher.training={}"])
+    base = load(config, arguments.overrides)
+    row = base.output / ablation.folder_of(ablation.MINED_FROM)
+    for name in ("student", "teacher"):
+        shutil.copytree(tiny_checkpoint, row / name)
+    for _ in range(2):
+        assert ablation.mine(arguments, base).is_file()
+    (once,) = asked
+    assert (once.checkpoint, once.mining.teacher) == (row / "student", row / "teacher")  # the one that it learnt from
+    (row / "student" / "more.txt").write_text("trained again")
+    manifest.write(row / "student", {**manifest.read(tiny_checkpoint).fields})
+    ablation.mine(arguments, base)
+    assert len(asked) == 2
+    (base.output / "mined" / mine.FILE).unlink()
+    given = load(config, ["teacher.training=null"])
+    shutil.copytree(tiny_checkpoint, tmp_path / "mpnet", dirs_exist_ok=True)
+    ablation.mine(argparse.Namespace(config=config, overrides=["teacher.training=null"]), given)
+    assert asked[-1].mining.teacher == tmp_path / "mpnet"
+
+
+def test_a_missing_interpreter_and_a_failing_script_are_told_in_a_sentence(tmp_path: Path) -> None:
+    script, python = tmp_path / "script.py", Path(sys.executable)
+    with (
+        pytest.raises(UserError, match="there is no interpreter at"),
+        answers(tmp_path / "x", script, tmp_path, [], "a"),
+    ):
+        pass
+    with pytest.raises(UserError, match="there is no interpreter at"):
+        static_peer.distil(tmp_path / "x", tmp_path, ("Hi",), tmp_path)
+    script.write_text("raise SystemExit('no such thing')")
+    with (
+        pytest.raises(UserError, match="could not do it: no such thing"),
+        answers(python, script, tmp_path, [], "do it"),
+    ):
+        pass
+    script.write_text("import os, sys; open(sys.argv[3] + '/a', 'w').write(open(sys.argv[2]).read() + os.environ['B'])")
+    with answers(python, script, tmp_path, ["Hi"], "do it", {"B": "c"}) as written:
+        assert (written / "a").read_text() == '["Hi"]c'
+    assert not written.exists()

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.elsewhere import answers
 from core import cli
 from core.config import load
 from core.errors import UserError
 
 SCRIPTS = {"raxe-0.15": "ask_raxe_015.py", "raxe-folder": "ask_folder.py", "raxe-bundle": "ask_bundle.py"}
 HERE = Path(__file__).parent
+FILE = "answers.json"  # as the scripts call it
 
 
 def work(arguments: argparse.Namespace) -> int:
@@ -58,21 +57,12 @@ def half_and_half(labels: Sequence[int], count: int) -> list[int]:
 
 def ask(layout: str, python: Path, folder: Path, texts: Sequence[str], source: Path | None = None) -> dict[str, Any]:
     """What the consumer says; python: its interpreter; source: a checkout's `src`, where it is not installed."""
-    if not python.is_file():
-        raise UserError(f"there is no interpreter at {python}; give that of an environment with the consumer in it")
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "RAXE_SKIP_BUNDLED_MODELS": "1"}
-    environment.pop("PYTHONPATH", None)
+    environment = {"HF_HUB_OFFLINE": "1", "RAXE_SKIP_BUNDLED_MODELS": "1"}
     if source is not None:
         environment["PYTHONPATH"] = str(source.resolve())
-    with tempfile.TemporaryDirectory() as scratch:
-        asked, answers = Path(scratch) / "texts.json", Path(scratch) / "answers.json"
-        asked.write_text(json.dumps(list(texts)), encoding="utf-8")
-        command = [str(python.absolute()), str(HERE / SCRIPTS[layout]), str(folder.resolve()), str(asked), str(answers)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=scratch)
-        if done.returncode or not answers.is_file():
-            last = (done.stderr.strip() or done.stdout.strip() or "no word").splitlines()[-1]
-            raise UserError(f"{python} could not ask the consumer of {folder}: {last}")
-        told: dict[str, Any] = json.loads(answers.read_text(encoding="utf-8"))
+    script = HERE / SCRIPTS[layout]
+    with answers(python, script, folder, texts, f"ask the consumer of {folder}", environment) as written:
+        told: dict[str, Any] = json.loads((written / FILE).read_text(encoding="utf-8"))
     return told
 
 

@@ -13,7 +13,7 @@ from raxe.domain.ml.model_registry import ModelRegistry
 
 
 def main(folder: Path, texts: Path, answers: Path) -> None:
-    """texts: a JSON list; answers: a JSON object. The folder is also the registry's folder of models."""
+    """texts: a JSON list; answers: a folder for a JSON object. The folder is also the registry's folder of models."""
     registry = ModelRegistry(folder)
     (model,) = registry.list_models()
     bundle, graph = model.file_path, folder / model.file_info.onnx_embeddings
@@ -29,7 +29,7 @@ def main(folder: Path, texts: Path, answers: Path) -> None:
         rows.append(row | {"triggers": found.get("trigger_matches"), "error": result.metadata.get("error")})
     told = {"valid": valid, "faults": faults, "model": model.model_id, "status": model.status.value, "rows": rows}
     told["performance"] = vars(model.performance)
-    answers.write_text(json.dumps(told), encoding="utf-8")
+    (answers / "answers.json").write_text(json.dumps(told), encoding="utf-8")
 
 
 if __name__ == "__main__":

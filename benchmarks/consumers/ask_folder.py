@@ -13,7 +13,7 @@ from raxe.domain.ml.tokenizer_registry import TokenizerRegistry
 
 
 def main(folder: Path, texts: Path, answers: Path) -> None:
-    """texts: a JSON list; answers: a JSON object. The folder's parent is the registry's folder of models."""
+    """texts: a JSON list; answers: a folder for a JSON object. The folder's parent is the registry's."""
     manifest = ManifestLoader(strict=True).load_manifest(folder / "manifest.yaml")  # raises where its validator would
     tokenizer = manifest["tokenizer"]
     fits, faults = TokenizerRegistry().validate_tokenizer(
@@ -38,7 +38,7 @@ def main(folder: Path, texts: Path, answers: Path) -> None:
     told["best"] = {
         name: registry.get_best_model(name).model_id for name in ("latency", "accuracy", "memory", "balanced")
     }
-    answers.write_text(json.dumps(told), encoding="utf-8")
+    (answers / "answers.json").write_text(json.dumps(told), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ def classes() -> dict[str, list[str]]:
 
 
 def main(folder: Path, texts: Path, answers: Path) -> None:
-    """texts: a JSON list; answers: a JSON object."""
+    """texts: a JSON list; answers: a folder for a JSON object."""
     # No search by name: the service would first ask for a model from the network.
     discovered = ModelDiscoveryService(folder.parent)._validate_onnx_folder(folder)
     detector = GemmaL2Detector(folder)
@@ -37,7 +37,7 @@ def main(folder: Path, texts: Path, answers: Path) -> None:
         row |= {"family": found.get("family"), "severity": found.get("severity")}
         rows.append(row | {"technique": found.get("primary_technique"), "error": result.metadata.get("error")})
     told = {"version": detector.model_info["version"], "discovered": discovered, "classes": classes(), "rows": rows}
-    answers.write_text(json.dumps(told), encoding="utf-8")
+    (answers / "answers.json").write_text(json.dumps(told), encoding="utf-8")
 
 
 if __name__ == "__main__":
