@@ -81,6 +81,10 @@ class Taxonomy:
     benign_subfamily: str
     parent: Mapping[str, str]  # attack sub-family -> its most frequent family
 
+    def same_classes(self, other: Taxonomy) -> bool:
+        """Whether heads for the one answer for the other."""
+        return (self.families, self.subfamilies) == (other.families, other.subfamilies)
+
     @classmethod
     def of(cls, rows: Rows) -> Taxonomy:
         """The taxonomy of training rows; UserError unless there are attacks and exactly one kind of benign rows."""

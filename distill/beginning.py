@@ -19,7 +19,7 @@ from distill.ensemble_teacher import EnsembleTeacher
 from distill.experiment_run import Run
 from distill.layer_maps import layer_plan
 from distill.minilm import minilm_encoder
-from distill.split_targets import refuse_other_tokens
+from distill.split_targets import refuse_other_tokens, refuse_shorter_reading
 from distill.token_states import NO_PLAN, LayerPlan, Layers
 
 
@@ -86,6 +86,8 @@ def plan(run: Run, source: EncoderTeacher | EnsembleTeacher | None, begun: Begun
     found = layer_plan(terms, run.experiment.student, source.encoder.model.spec)
     if found:
         refuse_other_tokens(source.encoder.tokenizer, begun.tokenizer, terms)
+        reads = begun.encoder.spec.excerpt.tokens if begun.encoder.spec.excerpt else begun.tokenizer.max_length
+        refuse_shorter_reading(source.encoder.model.spec, reads, terms)
         refuse_cut_heads("student", begun.encoder.spec, found.student, terms)
         refuse_cut_heads("teacher", source.encoder.model.spec, found.teacher, terms)
     return found

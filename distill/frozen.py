@@ -39,7 +39,7 @@ def work(experiment: Experiment, arguments: argparse.Namespace | None = None) ->
         classifier, scores = fitted(reader, corpus, taxonomy, experiment)
         described = {
             "seed": experiment.seed,
-            "parent": {"name": config.name_or_path or "all-MiniLM-L6-v2", "digest": origins.origin_hash(config)},
+            "parent": origins.lineage(config),
             "heads": {"kind": "logistic", "calibration": experiment.heads.calibration},
             "scores": scores,
             "provenance": provenance(resolved(experiment), experiment.seed, corpus.fingerprints),

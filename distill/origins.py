@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from core import checkpoint, manifest
+from core import manifest
 from core.errors import UserError
-from core.heads import LinearHead
 from core.model import EncoderSpec, SentenceEncoder, unfilled
 from core.pretrained import load_encoder
-from core.rows import Taxonomy
 from core.schema import Teacher
 from core.tokenizer import TextTokenizer
 from distill.bert import bert_encoder, is_bert, vocabulary
-from distill.grow import grow, widen_head
+from distill.grow import grow
 from distill.minilm import minilm_encoder, minilm_folder, write_mpnet_tokenizer
 
 SAMPLE_TEXTS = 64  # on which a grown teacher takes its statistics
@@ -45,11 +44,14 @@ def locate(name_or_path: str) -> Path:
         ) from error
 
 
-def origin_hash(config: Teacher) -> str:
-    """SHA-256 of the weights that the teacher starts from: another file behind the same name is another teacher."""
+def lineage(config: Teacher) -> dict[str, Any]:
+    """What the teacher starts from, for recipe and manifest: another file behind the same name is another teacher."""
     folder = locate(config.name_or_path) if config.name_or_path else minilm_folder()
-    weights = folder / "model.safetensors"
-    return manifest.file_hash(weights) if weights.is_file() else ""  # absent: `initial` says so
+    if (folder / manifest.NAME).is_file():
+        return manifest.read(folder).lineage  # all of it: heads and projection count, too
+    weights = folder / "model.safetensors"  # absent: `initial` says so
+    name = config.name_or_path or "all-MiniLM-L6-v2"
+    return {"name": name, "digest": manifest.file_hash(weights) if weights.is_file() else ""}
 
 
 def initial(config: Teacher, texts: Sequence[str], work: Path, seed: int) -> tuple[SentenceEncoder, Path]:
@@ -67,6 +69,7 @@ def initial(config: Teacher, texts: Sequence[str], work: Path, seed: int) -> tup
             f" positions of {config.name_or_path}; lower it"
         )
     if config.origin == "grown":
+        _refuse_other_reading(config, encoder.spec)
         sample = TextTokenizer.open(tokenizer_folder, config.max_length).encode(texts[:SAMPLE_TEXTS])
         encoder = grow(encoder, _larger(config, encoder.spec), config.noise, sample, seed)
     return _with_dropout(encoder, config.dropout), tokenizer_folder
@@ -90,6 +93,8 @@ def _larger(config: Teacher, small: EncoderSpec) -> EncoderSpec:
             f"teacher.name_or_path {config.name_or_path}: only an MPNet with all its heads and neurons can be grown;"
             " give one that was not pruned, or teacher.origin=pretrained to take it as it is"
         )
+    if small.layers < 2:
+        raise UserError(f"{config.name_or_path} has one layer, before which no other can grow: give one of two or more")
     if config.hidden_size % small.hidden_size or config.layers < small.layers:
         raise UserError(
             f"{config.name_or_path} has {small.layers} layers of {small.hidden_size} dimensions, which cannot grow to"
@@ -101,18 +106,13 @@ def _larger(config: Teacher, small: EncoderSpec) -> EncoderSpec:
     return replace(small, layers=config.layers, hidden_size=config.hidden_size, intermediate_size=wide)
 
 
-def initial_heads(config: Teacher, encoder: EncoderSpec, taxonomy: Taxonomy) -> dict[str, LinearHead]:
-    """Heads of the checkpoint that a teacher was grown from, for its wider embedding; none where it had no such ones.
-
-    A pretrained teacher's are learned anew: fine-tuning is what is asked for there.
-    """
-    folder = locate(config.name_or_path) if config.origin == "grown" and config.name_or_path else None
-    if folder is None or not (folder / manifest.NAME).is_file():
-        return {}
-    known = checkpoint.load_classifier(folder, manifest.read(folder).fields)
-    if (known.taxonomy.families, known.taxonomy.subfamilies) != (taxonomy.families, taxonomy.subfamilies):
-        return {}
-    return {name: widen_head(head, encoder.embedding_size) for name, head in known.heads.items()}
+def _refuse_other_reading(config: Teacher, small: EncoderSpec) -> None:
+    """UserError where excerpts of a text cut to `teacher.max_length` would be another thing than they were."""
+    if small.excerpt and small.excerpt.tokens >= config.max_length:
+        raise UserError(
+            f"{config.name_or_path} reads {small.excerpt.tokens} tokens chosen from a text, and teacher.max_length"
+            f" {config.max_length} leaves nothing to choose from: raise it to what it was made for"
+        )
 
 
 def minilm_tokenizer(work: Path) -> Path:

@@ -11,6 +11,7 @@ from core.errors import UserError
 from core.heads import LinearHead
 from core.schema import Losses, Targets
 from core.schema.losses import TOKEN_TERMS
+from core.spec import EncoderSpec
 from core.tokenizer import TextTokenizer
 from distill.cache import TargetCache
 from distill.classifier import Logits
@@ -46,6 +47,17 @@ def refuse_other_tokens(teacher: TextTokenizer, student: TextTokenizer, config: 
         raise UserError(
             f"losses.{name} compares token by token, but student and teacher have unlike tokenizers: set its weight to"
             " 0, or start from a student that speaks the teacher's"
+        )
+
+
+def refuse_shorter_reading(teacher: EncoderSpec, tokens: int, config: Losses) -> None:
+    """Raises UserError where the teacher's layers would see an excerpt of the up to `tokens` that the student's see."""
+    if teacher.excerpt and teacher.excerpt.tokens < tokens:
+        name = next(name for name in TOKEN_TERMS if name in config.terms())
+        raise UserError(
+            f"losses.{name} compares token by token, but the teacher's layers read excerpts of"
+            f" {teacher.excerpt.tokens} tokens and the student's up to {tokens}: give the student such excerpts"
+            " (student.excerpt), or set its weight to 0"
         )
 
 

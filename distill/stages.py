@@ -21,6 +21,7 @@ from distill.encoder_teacher import EncoderTeacher
 from distill.experiment_run import Run, finish, recipe, stored_type, train_classifier
 from distill.layer_maps import layer_plan
 from distill.learning import learn_from
+from distill.split_targets import refuse_shorter_reading
 from distill.teachers import open_teacher
 
 
@@ -34,10 +35,10 @@ def make_teacher(run: Run) -> Path:
     if config.training is None:
         return _given_teacher(run)
     folder = experiment.output / "teacher"
-    origin, terms = origins.origin_hash(config), label_terms(experiment.losses)
+    origin, terms = origins.lineage(config), label_terms(experiment.losses)
     sections = [section.model_dump() for section in (config, terms, experiment.heads)]
     rows = {name: run.corpus.fingerprints[name] for name in run.corpus.splits}  # unlabelled texts teach it nothing
-    identity = recipe(*sections, origin, experiment.seed, rows)
+    identity = recipe(*sections, origin["digest"], experiment.seed, rows)
     if run.finished(folder, identity):
         return folder
     workspace = run.workspace("teacher", identity)
@@ -47,21 +48,24 @@ def make_teacher(run: Run) -> Path:
     _refuse_early(run, encoder.spec, tokenizer_folder)
     tokenizer = TextTokenizer.open(tokenizer_folder, config.max_length)
     heads = TorchHeads(encoder.spec.embedding_size, run.taxonomy)
-    heads.load_linear(origins.initial_heads(config, encoder.spec, run.taxonomy))
+    if config.origin == "grown" and config.name_or_path:
+        warm_start.load_heads(heads, origins.locate(config.name_or_path), run.taxonomy)
     model = SentenceClassifier(encoder, heads)
     train_classifier(run, model, tokenizer, terms, config.training, workspace, {})
 
     def write() -> Path:
         stored = stored_type(model.encoder.eval(), tokenizer, run)
-        return finish(run, folder, model, stored, tokenizer, tokenizer_folder, {"recipe": identity})
+        described = {"recipe": identity, "started_from": origin}
+        return finish(run, folder, model, stored, tokenizer, tokenizer_folder, described)
 
     return distributed.by_first(write)
 
 
 def _refuse_early(run: Run, teacher: EncoderSpec, tokenizer_folder: Path) -> None:
     """UserError for what the student cannot take from this teacher, before the hours of its training."""
-    config = run.experiment.student
-    layer_plan(run.experiment.losses, config, teacher)
+    config, terms = run.experiment.student, run.experiment.losses
+    if layer_plan(terms, config, teacher):
+        refuse_shorter_reading(teacher, config.excerpt.tokens if config.excerpt else config.max_length, terms)
     if config.init == "teacher":
         student.refuse_other_shape(config, teacher)
     if config.vocabulary_size and config.init != "checkpoint":
@@ -77,7 +81,7 @@ def _given_teacher(run: Run) -> Path:
             " give teacher.training so that it is fine-tuned on the labels"
         )
     known = checkpoint.load_classifier(folder, manifest.read(folder).fields).taxonomy
-    if (known.families, known.subfamilies) != (run.taxonomy.families, run.taxonomy.subfamilies):
+    if not known.same_classes(run.taxonomy):
         raise UserError(f"{folder} was trained for other families or sub-families than the data has; fine-tune it")
     return folder
 
@@ -107,7 +111,7 @@ def make_student(run: Run, teacher_folder: Path | None) -> Path:
     if source and teacher_folder:
         targets = learn_from(run, source, teacher_folder, begun.encoder, begun.tokenizer, layers, start)
     if start:
-        warm_start.load_heads(heads, start, run.taxonomy)
+        warm_start.load_heads(heads, start.folder, run.taxonomy, new_embedding=start.new_projection)
     teacher_width = source.encoder.model.spec.hidden_size if isinstance(source, EncoderTeacher) else None
     model = SentenceClassifier(begun.encoder, heads, teacher_width if layers.teacher.hidden else None)
     inside = begun.encoder.transformer.encoder

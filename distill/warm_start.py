@@ -15,6 +15,7 @@ from core.pretrained import load_encoder, read_spec
 from core.rows import Taxonomy
 from core.schema import Student
 from distill.classifier import TorchHeads
+from distill.grow import widen_head
 from distill.teachers import Teacher
 
 SHAPE = ("architecture", "layers", "hidden_size", "attention_heads", "intermediate_size")
@@ -85,14 +86,16 @@ def refuse_teacher_itself(begun: Start, source: Teacher) -> None:
         raise UserError(f"{begun.folder} is the teacher itself, so there is nothing to distil: give another of the two")
 
 
-def load_heads(heads: TorchHeads, begun: Start, taxonomy: Taxonomy) -> None:
-    """The checkpoint's heads into `heads`, in place, where they are for the same classes and embedding; else a line."""
-    if not (begun.folder / manifest.NAME).is_file():
+def load_heads(heads: TorchHeads, folder: Path, taxonomy: Taxonomy, *, new_embedding: bool = False) -> None:
+    """The checkpoint's heads into `heads`, in place, where they are for the same classes and embedding; else a line.
+
+    Of an encoder that was grown since, its embedding repeated, they are widened likewise.
+    """
+    if not (folder / manifest.NAME).is_file():
         return  # a plain encoder has none
-    known = checkpoint.load_classifier(begun.folder, manifest.read(begun.folder).fields)
-    same_classes = (known.taxonomy.families, known.taxonomy.subfamilies) == (taxonomy.families, taxonomy.subfamilies)
-    if same_classes and not begun.new_projection:
-        heads.load_linear(dict(known.heads))
+    known = checkpoint.load_classifier(folder, manifest.read(folder).fields)
+    if known.taxonomy.same_classes(taxonomy) and not new_embedding:
+        heads.load_linear({name: widen_head(head, heads.binary.in_features) for name, head in known.heads.items()})
     else:
-        what = "another embedding" if same_classes else "other families or sub-families"
-        print(f"{begun.folder}: its heads are for {what}; new ones are trained")
+        what = "another embedding" if new_embedding else "other families or sub-families"
+        print(f"{folder}: its heads are for {what}; new ones are trained")

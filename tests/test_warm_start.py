@@ -111,18 +111,18 @@ def test_its_heads_are_taken_over_for_the_same_classes_only(
     known = checkpoint.load_classifier(tiny_checkpoint, manifest.read(tiny_checkpoint).fields)
     taxonomy: Taxonomy = known.taxonomy
     heads = TorchHeads(32, taxonomy)
-    load_heads(heads, start(student(plain), 32), taxonomy)
+    load_heads(heads, plain, taxonomy)
     assert not heads.binary.weight.any()  # it has none
     fewer = replace(taxonomy, subfamilies=taxonomy.subfamilies[:-1])
     others = TorchHeads(32, fewer)
-    load_heads(others, start(student(tiny_checkpoint), 32), fewer)
+    load_heads(others, tiny_checkpoint, fewer)
     assert not others.binary.weight.any()
     assert "its heads are for other families or sub-families; new ones are trained" in capsys.readouterr().out
     projected = TorchHeads(48, taxonomy)
-    load_heads(projected, start(student(tiny_checkpoint, projection=True), 48), taxonomy)
+    load_heads(projected, tiny_checkpoint, taxonomy, new_embedding=True)
     assert not projected.binary.weight.any()
     assert "its heads are for another embedding" in capsys.readouterr().out
-    load_heads(heads, start(student(tiny_checkpoint), 32), taxonomy)
+    load_heads(heads, tiny_checkpoint, taxonomy)
     assert capsys.readouterr().out == ""
     torch.testing.assert_close(
         torch.from_numpy(heads.to_linear()["family"].weight), torch.from_numpy(known.heads["family"].weight)
