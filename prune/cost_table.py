@@ -14,6 +14,7 @@ from core.encoder import PATIENCE
 from core.layer_subsets import Batch, without_each
 from core.model import SentenceEncoder
 from prune import gates
+from prune.cost_interval import Cost, Pairing
 from prune.judge import Judge, Worth
 
 
@@ -23,9 +24,9 @@ class Costs:
 
     texts: int
     whole: Worth
-    layers: Sequence[Worth]
+    layers: Sequence[Cost]
     """Without each layer."""
-    heads: Sequence[dict[int, Worth]]
+    heads: Sequence[dict[int, Cost]]
     """By layer: without each of its heads."""
 
 
@@ -36,13 +37,14 @@ def lost(whole: Worth, worth: Worth) -> float:
 
 def measure(encoder: SentenceEncoder, judge: Judge) -> Costs:
     """Every layer and every head left out alone, on the judge's texts; nothing is trained in between."""
-    layers = [judge(part) for part in without_each(encoder, range(encoder.spec.layers), judge.batches)]
+    priced = Pairing(judge)
+    layers = [priced(part) for part in without_each(encoder, range(encoder.spec.layers), judge.batches)]
     masked = without_each_head(encoder, judge.batches)
     heads = [
-        {head: judge(embeddings) for head, embeddings in zip(encoder.spec.heads_of(number), parts, strict=True)}
+        {head: priced(embeddings) for head, embeddings in zip(encoder.spec.heads_of(number), parts, strict=True)}
         for number, parts in enumerate(masked, 1)
     ]
-    return Costs(len(judge.labels), judge(judge.whole), layers, heads)
+    return Costs(len(judge.labels), priced.whole, layers, heads)
 
 
 @torch.inference_mode()

@@ -15,8 +15,8 @@ from core.rows import Rows
 from core.schema import Heads
 from core.splits import draw
 from core.tokenizer import TextTokenizer
+from eval import operating_point
 from eval.metrics import auroc, confusion
-from eval.operating_point import threshold
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ class Judge:
     """The binary one."""
     point: OperatingPoint
     settings: Heads
+    groups: Sequence[str]
+    """Of near-duplicates, (texts,)."""
 
     @classmethod
     def of(
@@ -62,15 +64,24 @@ class Judge:
         batches, order = batches_by_length(encoder, tokenizer.encode(rows.texts))
         with torch.inference_mode():
             parts = [encoder(*batch).sentence_embedding.float() for batch in batches]
-        return cls(batches, rows.labels[order], torch.cat(parts).numpy(), head, point, settings)
+        groups = [rows.groups[row] for row in order]
+        return cls(batches, rows.labels[order], torch.cat(parts).numpy(), head, point, settings, groups)
 
     def __call__(self, embeddings: NDArray[np.float32]) -> Worth:
         """embeddings: (texts, dim), in the order of the batches."""
-        logits = self.head.logits(embeddings)[:, 0].astype(np.float64)
-        chosen = confusion(self.labels, logits >= threshold(logits, self.labels, self.settings))
+        logits = self.logits(embeddings)
+        chosen = confusion(self.labels, logits >= self.threshold(logits))
         served = confusion(self.labels, logits >= self.point.logit)
         cosine = float((embeddings * self.whole).sum(1).mean())
         return Worth(chosen.f1, chosen.recall, served.f1, auroc(self.labels, logits), cosine)
+
+    def logits(self, embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Of an attack, (texts,)."""
+        return self.head.logits(embeddings)[:, 0].astype(np.float64)
+
+    def threshold(self, logits: NDArray[np.float64]) -> float:
+        """The one that these texts choose."""
+        return operating_point.threshold(logits, self.labels, self.settings)
 
 
 def sample(rows: Rows, count: int, seed: int) -> Rows:

@@ -17,7 +17,9 @@ from core.model import SentenceEncoder, build
 from core.schema import Heads
 from core.schema.pruning import PrunedHeads, PrunedLayers, PrunedNeurons, PrunedWeights
 from core.spec import Excerpt
+from eval.metrics import bootstrap
 from prune import heads, importance, layers, magnitude, neurons
+from prune.cost_interval import REPEATS, SEED, Pairing
 from prune.cost_table import without_each_head
 from prune.hidden import count
 from prune.judge import Judge
@@ -98,7 +100,22 @@ def _judge(encoder: SentenceEncoder) -> Judge:
     head = LinearHead(np.random.default_rng(1).normal(size=(1, 16)).astype(np.float32), np.zeros(1, np.float32))
     labels = (head.logits(whole)[:, 0] + np.random.default_rng(2).normal(0, 0.3, len(whole)) > 0).astype(np.int64)
     assert len(order) == 40
-    return Judge(batches, labels, whole, head, OperatingPoint(0.0, 1.0), Heads(max_false_positive_rate=0.3))
+    settings, groups = Heads(max_false_positive_rate=0.3), [str(row // 2) for row in range(len(labels))]
+    return Judge(batches, labels, whole, head, OperatingPoint(0.0, 1.0), settings, groups)
+
+
+def test_a_cost_is_paired_with_the_whole_over_resampled_clusters() -> None:
+    judge = _judge(deep(2))
+    priced = Pairing(judge)
+    nothing = priced(judge.whole)
+    assert nothing.f1_lost_interval == nothing.f1_as_served_lost_interval == nothing.auroc_lost_interval == (0.0, 0.0)
+    upside_down = priced(-judge.whole)
+    low, high = upside_down.auroc_lost_interval
+    assert 0 < low < priced.whole.auroc - upside_down.auroc < high
+    weights = bootstrap.resample(judge.labels, judge.groups, REPEATS, SEED)
+    logits = judge.logits(judge.whole)
+    gaps = bootstrap.auroc(judge.labels, logits, weights) - bootstrap.auroc(judge.labels, -logits, weights)
+    assert (low, high) == pytest.approx(tuple(np.percentile(gaps, (2.5, 97.5))))
 
 
 def test_the_search_takes_the_best_in_every_step(capsys: pytest.CaptureFixture[str]) -> None:

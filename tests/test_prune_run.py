@@ -20,6 +20,7 @@ from core.pretrained import load_encoder, read_spec
 from core.schema import Experiment
 from distill import fit_triggers
 from eval import run as judging
+from eval.schema import SYNTHETIC
 from export import run as exporting
 from prune import costs, run
 from prune.size import parameters
@@ -218,14 +219,32 @@ def test_the_cost_of_everything_is_written_three_ways(
     rows = [line for line in table.splitlines() if line.startswith("| 0 |")]
     assert rows[-1] == "| 0 | " + " | ".join(f"{written['heads'][0][head]['cosine']:.4f}" for head in "0123") + " |"
     assert (folder / "costs.png").read_bytes().startswith(b"\x89PNG")
+    one = written["layers"][1]
+    low, high = (100 * end for end in one["f1_lost_interval"])
+    lost = 100 * (written["whole"]["f1"] - one["f1"])
+    assert low <= lost <= high
+    assert f"| 1 | {one['f1']:.4f} | {lost:+.2f} ({low:+.2f} to {high:+.2f}) |" in table
+    assert SYNTHETIC not in table  # rows of files: whose they are, only the user knows
+
+
+def test_the_page_of_generated_texts_says_so() -> None:
+    from prune.cost_interval import Cost
+    from prune.cost_report import markdown
+    from prune.cost_table import Costs
+
+    same = Cost(0.9, 0.8, 0.9, 0.99, 1.0, (0.0, 0.0), (0.0, 0.0), (0.0, 0.0))
+    costs = Costs(5, same, [same], [{0: same}])
+    assert f"> **{SYNTHETIC}**" in markdown(costs, "tiny", synthetic=True).splitlines()
+    assert SYNTHETIC not in markdown(costs, "tiny", synthetic=False)
 
 
 def test_the_picture_has_a_hole_where_a_head_is_missing() -> None:
+    from prune.cost_interval import Cost
     from prune.cost_picture import tables
     from prune.cost_table import Costs
-    from prune.judge import Worth
 
-    whole, worse = Worth(0.9, 0.8, 0.9, 0.99, 1.0), Worth(0.88, 0.8, 0.8, 0.9, 0.75)
+    nothing, some = [(0.0, 0.0)] * 3, [(0.0, 0.1)] * 3
+    whole, worse = Cost(0.9, 0.8, 0.9, 0.99, 1.0, *nothing), Cost(0.88, 0.8, 0.8, 0.9, 0.75, *some)
     f1, cosine, columns = tables(Costs(5, whole, [worse, whole], [{0: worse, 3: whole}, {3: worse}]))
     assert columns == [0, 3]
     np.testing.assert_allclose(f1, [[2, 2, 0], [0, np.nan, 2]], atol=1e-9)
