@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from core import cli
 from core.errors import UserError
@@ -38,7 +38,7 @@ def command(folder: Path, places: Path | None = None) -> str:
     return f"python -m eval.quote {folder}" + ("" if places in (None, beside(folder)) else f" --reports {places}")
 
 
-def quoted(verified: Manifest, places: list[Path]) -> dict[str, object]:
+def quoted(verified: Manifest, places: list[Path]) -> dict[str, Any]:
     """The manifest's fields with the figures of reports on this very folder. UserError: there is none, or no graph."""
     from eval.cards import measured
 
