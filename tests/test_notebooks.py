@@ -13,6 +13,13 @@ import pytest
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
+from report_factory import make_probability, make_report, make_rows
+
+from core.schema import Experiment
+from core.schema.options import Option
+from eval import kept, options
+from eval.comparing.comparison import Side
+from eval.comparing.options import Judged, table
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -112,9 +119,19 @@ def test_prune_and_look_inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     shows_all(executed(BOOKS[1], changes, tmp_path, monkeypatch))
 
 
+def test_look_inside_a_checkpoint_of_the_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_checkpoint: Path, data: dict[str, list[str]]
+) -> None:
+    config = tmp_path / "mine.yaml"
+    config.write_text(f"name: mine\noutput: unused\ndata: {data}\n")
+    changes = f"CONFIG, CHECKPOINT = {str(config)!r}, {str(tiny_checkpoint)!r}\nOUTPUT = {str(tmp_path / 'out')!r}"
+    shows_all(executed(BOOKS[1], changes, tmp_path, monkeypatch))
+
+
 def test_quantise_a_checkpoint_of_the_reader(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_checkpoint: Path, data: dict[str, list[str]]
 ) -> None:
+    """Without one it differs in its first cell alone, which the others run too, and takes minutes."""
     config = tmp_path / "mine.yaml"
     config.write_text(f"name: mine\noutput: unused\ndata: {data}\n")
     loose = ["export.parity.min_cosine=0.5", "export.parity.max_flip_rate=0.5"]
@@ -124,6 +141,30 @@ def test_quantise_a_checkpoint_of_the_reader(
     )
     shows_all(executed(BOOKS[2], changes, tmp_path, monkeypatch))
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"tiny-int8", "tiny-int4"}
+
+
+def test_choose_from_a_table_of_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a reader sees who ran `eval.options`: its table, its rows under their own names, against its reference."""
+    wrongs = {"Option A: as it is": 3, "Option B: pruned": 8, **{f"Option {number}": number for number in range(4, 12)}}
+    judged = []
+    for number, (name, wrong) in enumerate(wrongs.items()):
+        option = Option(name=name, checkpoint=tmp_path / str(number) / "student-int8", build=("python -m a.b",))
+        folder, rows = tmp_path / "reports" / option.key, make_rows()
+        made = make_report(
+            folder, rows, make_probability(rows, range(wrong)), model_id="student-int8", milliseconds=1.0 + number
+        )
+        judged.append(Judged(option, Side(name, made, kept.read(folder)), str(folder), taken_over=True))
+    section = {"reference": "Option B: pruned", "rows": [of.option.model_dump() for of in judged]}
+    experiment = Experiment.model_validate(
+        {"name": "options", "output": tmp_path, "data": {"test": [str(ROOT / "README.md")]}, "options": section}
+    )
+    (tmp_path / "options-test").mkdir()
+    options.write(table(experiment, judged, []), judged, tmp_path / "options-test")
+    book = executed(BOOKS[3], f"REPORTS = {str(tmp_path / 'options-test')!r}", tmp_path, monkeypatch)
+    shows_all(book)
+    said = "".join(str(output.get("data", {})) for cell in codes(book) for output in cell.outputs)
+    assert "# The options, judged on the same texts" in said
+    assert all(name in said for name in wrongs)
 
 
 def test_choose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from core.errors import UserError
 from core.manifest import Manifest
 from eval.report import read
 from eval.schema import Report
+from eval.schema.options import Table
 
 TRAINING = "training"
 """Folder of a run's step checkpoints, `training/<stage>/checkpoint-<step>`."""
@@ -87,6 +88,12 @@ def find(folder: Path) -> Runs:
     every = sorted(runs, key=lambda run: (run.report.timestamp, str(run.folder)))
     newest = {(run.name, run.texts): run for run in every}
     return Runs(tuple(sorted(newest.values(), key=_order)), tuple(every), tuple(sorted_steps(steps)), tuple(broken))
+
+
+def of_options(table: Table) -> Runs:
+    """The reports that a table of options rests on, under the options' names. UserError: one cannot be read."""
+    found = tuple(Run(read(Path(row.report)), Path(row.report).resolve(), row.name) for row in table.rows)
+    return Runs(found, found, (), ())
 
 
 def checkpoint(report: Report) -> tuple[str, str]:
