@@ -71,8 +71,9 @@ def test_option_b_from_what_save_pretrained_leaves(given: list[str], tokenizer_f
     share = sum(int((part == 0).sum()) for part in inside) / sum(part.numel() for part in inside)
     assert share == pytest.approx(0.9, abs=1e-3)
     fields, unpruned = manifest.read(out / "student").fields, manifest.read(parent)
-    assert fields["parent"] == fields["started_from"]["pruned"]["of"]
+    assert fields["started_from"]["pruned"]["of"] == unpruned.lineage
     assert fields["parent"]["digest"] == unpruned.digest
+    assert unpruned.fields["started_from"]["digest"] == manifest.file_hash(hub / "model.safetensors")
     assert open_pipeline(out / "student")(TEXT).is_attack in (0, 1)
 
 
@@ -120,4 +121,5 @@ def test_option_b_s_parent_grows_from_a_checkpoint_that_reads_excerpts(
     assert made.spec == replace(spec, dropout=made.spec.dropout)
     assert made.reading is not None
     assert np.array_equal(made.reading.token_weights.numpy(), weights)
+    assert manifest.read(tmp_path / "teacher").fields["started_from"] == manifest.read(small).lineage
     assert open_pipeline(tmp_path / "teacher")(TEXT).is_attack in (0, 1)
