@@ -59,7 +59,7 @@ def prune(
         classifier = fitting(classifier, dimensions) if encoder.projection is None else classifier
     if settings.weights.method == "sparsegpt" and settings.weights.ratio:
         surgery.refuse_other_architectures(encoder.spec)
-        encoder = sparsegpt.zeroed(encoder, settings.weights.ratio, batches)
+        encoder = sparsegpt.zeroed(encoder, classifier, settings.weights, batches)
     elif settings.weights.ratio:
         encoder = magnitude.zeroed(encoder, settings.weights)
     record["zeros"] = round(magnitude.share_of_zeros(encoder), 6)

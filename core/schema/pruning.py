@@ -63,7 +63,7 @@ class PrunedWeights(Section):
     """Share of the weights that becomes zero, 0 to below 1."""
     method: Literal["magnitude", "sparsegpt"] = "magnitude"
     """magnitude: the smallest go; sparsegpt: those that the others of their matrix can best make good on calibration
-    texts, which these then do; needs `scope: layer`."""
+    texts, which these then do."""
     scope: Literal["layer", "global"] = "global"
     """Rank weights within each matrix or over all of them; with `group_size` within each group."""
     group_size: Annotated[int, Field(ge=2)] | None = None
@@ -71,11 +71,8 @@ class PrunedWeights(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> PrunedWeights:
-        if self.method == "sparsegpt" and (self.scope != "layer" or self.group_size):
-            raise ValueError(
-                "`method: sparsegpt` shares the zeros of each matrix out by itself: write `scope: layer` and no"
-                " group_size"
-            )
+        if self.method == "sparsegpt" and self.group_size:
+            raise ValueError("`method: sparsegpt` puts zeros anywhere: leave `group_size` out, or take magnitude")
         if self.ratio:
             self.sparsity()  # the same rules as in training
         return self
