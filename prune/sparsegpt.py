@@ -195,12 +195,13 @@ def chosen(weight: Tensor, zeros: int, importance: Tensor, spread: Tensor) -> Te
     rows = importance.clamp(min=torch.finfo(torch.float32).tiny)[:, None]
     rest, there, stays = weight.clone(), weight != 0, torch.ones_like(weight, dtype=torch.bool)
     left = zeros
-    if zeros == weight.numel():
-        return ~stays  # what no logit hears of may go whole
     for begin in range(0, weight.shape[1], TOGETHER):
         end = min(begin + TOGETHER, weight.shape[1])
         saliency = (rest[:, begin:].square() / cost[begin:] * rows).masked_fill(~there[:, begin:], -1.0)
-        kept = largest_kept({"": saliency}, left / saliency.numel(), "layer")[""][:, : end - begin]
+        if left < saliency.numel():
+            kept = largest_kept({"": saliency}, left / saliency.numel(), "layer")[""][:, : end - begin]
+        else:
+            kept = torch.zeros(len(weight), end - begin, dtype=torch.bool)  # all that is left goes
         errors = torch.empty(len(weight), end - begin)
         for column in range(begin, end):
             errors[:, column - begin] = rest[:, column].where(~kept[:, column - begin], 0.0) / spread[column, column]
