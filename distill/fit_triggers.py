@@ -76,15 +76,9 @@ def write(folder: Path, learned: Learned) -> None:
 
 def validation_scores(pipeline: Pipeline, rows: Rows) -> dict[str, float]:
     """What the pipeline as it is served does on validation, by the names that a manifest gives them."""
-    from eval.metrics import confusion
+    from eval.metrics import validation_scores as scores
 
-    matrix = confusion(rows.labels, pipeline.classify(rows.texts).attack_probability >= 0.5)
-    return {
-        "validation_f1": matrix.f1,
-        "validation_precision": matrix.precision,
-        "validation_recall": matrix.recall,
-        "validation_false_positive_rate": matrix.false_positive_rate,
-    }
+    return scores(rows.labels, pipeline.classify(rows.texts).attack_probability >= 0.5)
 
 
 def work(experiment: Experiment, arguments: argparse.Namespace | None = None) -> int:

@@ -25,6 +25,7 @@ from core import parametrised
 from core.heads import LinearHead
 from core.masks import largest_kept
 from core.model import SentenceEncoder
+from core.moments import Moments, Sums
 from core.schema.pruning import PrunedWeights
 from prune.objective import Batch
 
@@ -50,9 +51,8 @@ class _Matrix:
     covariance: Tensor  # (inputs, inputs) float64, damped
 
     @staticmethod
-    def of(sums: _Sums) -> _Matrix:
-        mean = sums.first / sums.rows
-        covariance = sums.second / sums.rows - torch.outer(mean, mean)
+    def of(moments: Moments) -> _Matrix:
+        mean, covariance = moments.mean, moments.covariance
         damping = max(DAMPING * float(covariance.diagonal().mean()), torch.finfo(torch.float32).tiny)
         return _Matrix(mean, covariance + damping * torch.eye(len(mean), dtype=torch.float64))
 
@@ -127,9 +127,9 @@ def _shared_out(
     costs = {}
     for number, states in _layer_by_layer(encoder, batches):
         layer = encoder.transformer.encoder.layer[number]
-        for name, sums in _inputs(layer, states).items():
+        for name, moments in _inputs(layer, states).items():
             key = f"{number}.{name}"
-            cost = _Matrix.of(sums).spread().diagonal().square()
+            cost = _Matrix.of(moments).spread().diagonal().square()
             costs[key] = linears[key].weight.square() / cost * importance[key][:, None]
     kept = largest_kept(costs, settings.ratio, "global")
     return {name: int((~mask).sum()) for name, mask in kept.items()}
@@ -147,25 +147,10 @@ def _layer_by_layer(encoder: SentenceEncoder, batches: Sequence[Batch]) -> Itera
         states = [_States(layer(part.hidden, part.bias), part.bias, part.tokens) for part in states]
 
 
-class _Sums:
-    """Rows added up as they come."""
-
-    def __init__(self, width: int) -> None:
-        self.rows = 0
-        self.first = torch.zeros(width, dtype=torch.float64)
-        self.second = torch.zeros(width, width, dtype=torch.float64)
-
-    def add(self, rows: Tensor) -> None:
-        """rows: (tokens of a batch, inputs) float32, few enough for their squares to be summed in that."""
-        self.rows += len(rows)
-        self.first += rows.double().sum(0)
-        self.second += (rows.T @ rows).double()
-
-
-def _inputs(layer: nn.Module, states: Sequence[_States]) -> dict[str, _Sums]:
+def _inputs(layer: nn.Module, states: Sequence[_States]) -> dict[str, Moments]:
     """Of what enters each linear of the layer, by its name; padding does not count."""
     linears = parametrised.linears(layer)
-    sums = {name: _Sums(linear.in_features) for name, linear in linears.items()}
+    sums = {name: Sums() for name in linears}
 
     def watch(name: str, tokens: Tensor) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         return lambda _, given: sums[name].add(given[0][tokens])
@@ -175,7 +160,7 @@ def _inputs(layer: nn.Module, states: Sequence[_States]) -> dict[str, _Sums]:
         layer(part.hidden, part.bias)
         for hook in hooks:
             hook.remove()
-    return sums
+    return {name: one.moments() for name, one in sums.items()}
 
 
 def _prune(linear: nn.Linear, zeros: int, importance: Tensor, known: _Matrix) -> None:

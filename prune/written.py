@@ -13,7 +13,7 @@ from core.config import resolved
 from core.provenance import provenance
 from core.schema import Experiment
 from core.torch_encoder import TorchEncoder, in_running_type
-from eval.metrics import confusion
+from eval.metrics import validation_scores
 from eval.operating_point import fit
 from prune.steps import Pruned
 from prune.subject import Subject
@@ -28,13 +28,7 @@ def write(target: Path, pruned: Pruned, subject: Subject, experiment: Experiment
     running = TorchEncoder(in_running_type(copy.deepcopy(encoder)), subject.tokenizer)
     logits = pruned.heads["binary"].logits(running.encode(rows.texts))[:, 0].astype(np.float64)
     point = fit(logits, rows.labels, experiment.heads, subject.corpus.fingerprints["validation"])
-    matrix = confusion(rows.labels, logits >= point.logit)
-    scores = {
-        "validation_f1": matrix.f1,
-        "validation_precision": matrix.precision,
-        "validation_recall": matrix.recall,
-        "validation_false_positive_rate": matrix.false_positive_rate,
-    }
+    scores = validation_scores(rows.labels, logits >= point.logit)
     parent, seed = subject.manifest, experiment.seed
     fields = {
         "parent": {"name": parent.name, "digest": parent.digest},

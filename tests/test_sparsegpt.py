@@ -15,6 +15,7 @@ from torch import Tensor
 from core import parametrised
 from core.heads import LinearHead
 from core.model import SentenceEncoder, build
+from core.moments import Sums
 from core.schema.pruning import PrunedWeights, Pruning
 from core.spec import EncoderSpec
 from prune import magnitude, sparsegpt
@@ -53,9 +54,9 @@ def lost(weight: Tensor, old: Tensor, given: Tensor) -> float:
 
 
 def known(given: Tensor) -> sparsegpt._Matrix:
-    sums = sparsegpt._Sums(given.shape[1])
+    sums = Sums()
     sums.add(given)
-    return sparsegpt._Matrix.of(sums)
+    return sparsegpt._Matrix.of(sums.moments())
 
 
 def reconstructed(weight: Tensor, zeros: int, given: Tensor, importance: Tensor | None = None) -> Tensor:

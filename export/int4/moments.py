@@ -1,63 +1,22 @@
-"""Mean and covariance of what enters each product: where an error of its weights matters, and where it does not."""
+"""Mean and covariance of what enters each product of a graph."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import onnx
 import torch
-from torch import Tensor
 
+from core.moments import Moments, Sums
 from export.int8.products import find_products
 from export.int8.watch import watch
-
-GATHERED = 4096  # rows whose squares are summed by one product
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Of rows that enter a product."""
-
-    mean: Tensor  # (inputs,) float64
-    covariance: Tensor  # (inputs, inputs) float64
 
 
 def measure(model: onnx.ModelProto, texts: Sequence[Sequence[int]]) -> dict[str, Moments]:
     """By the name of the states, over every token of the texts (their ids), or every text where it is pooled."""
     names = list(dict.fromkeys(product.states for product in find_products(model)))
-    sums = {name: _Sums() for name in names}
+    sums = {name: Sums() for name in names}
     for values in watch(model, names, texts):
         for name in names:
             sums[name].add(torch.from_numpy(values[name].reshape(-1, values[name].shape[-1])))
     return {name: one.moments() for name, one in sums.items()}
-
-
-class _Sums:
-    """Rows added up as they come."""
-
-    def __init__(self) -> None:
-        self.waiting: list[Tensor] = []
-        self.rows = 0
-        self.first: Tensor | float = 0.0
-        self.second: Tensor | float = 0.0
-
-    def add(self, rows: Tensor) -> None:
-        """rows: (tokens, inputs) float32"""
-        self.waiting.append(rows)
-        if sum(len(part) for part in self.waiting) >= GATHERED:
-            self._sum()
-
-    def moments(self) -> Moments:
-        self._sum()
-        mean = torch.as_tensor(self.first) / self.rows
-        second = torch.as_tensor(self.second) / self.rows
-        return Moments(mean, second - torch.outer(mean, mean))
-
-    def _sum(self) -> None:
-        if self.waiting:
-            rows = torch.cat(self.waiting)
-            self.first = self.first + rows.double().sum(0)
-            self.second = self.second + (rows.T @ rows).double()  # float32 squares of 4096 rows err by 1e-6
-            self.rows += len(rows)
-            self.waiting = []

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from core.grid import Grid
 from core.integers import Quantised, dequantise, quantise
+from core.moments import Moments
 from core.schema.serving import FourBits
 from export.codec import Hold, nibbles, octets, pack
 from export.int4 import trained
 from export.int4.compensate import compensated
-from export.int4.moments import Moments
 from export.int4.steps import nearest, weighted_steps
 from export.int4.table import look_up_packed
 from export.int8.products import Product
