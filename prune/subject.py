@@ -8,9 +8,10 @@ from pathlib import Path
 
 import torch
 
-from core import checkpoint
+from core import checkpoint, manifest
 from core.checkpoint import Classifier
 from core.data import Corpus, load
+from core.errors import UserError
 from core.folders import writable
 from core.heads import LinearHead
 from core.manifest import Manifest
@@ -41,7 +42,9 @@ class Subject:
 
 def open_subject(source: Path, experiment: Experiment) -> Subject:
     """UserError for a folder that is damaged, no PyTorch checkpoint, without linear heads, or without rows."""
-    verified, settings, seed = checkpoint.read_torch(source), experiment.pruning, experiment.seed
+    verified, settings, seed = manifest.read(source), experiment.pruning, experiment.seed
+    if verified.kind != "torch":
+        raise UserError(f"{source} is of kind {verified.kind}; give the PyTorch checkpoint that it came from")
     classifier = checkpoint.load_classifier(source, verified.fields)
     writable(experiment.output)
     corpus = load(experiment.data, seed)
