@@ -1,10 +1,10 @@
-"""The first layer: learned weights of words and pairs of words that decide what they are sure of, both ways."""
+"""The first layer: learned weights of words, pairs and patterns that decide what they are sure of, both ways."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -15,7 +15,7 @@ import numpy as np
 
 from core.errors import UserError
 from core.heads import HeadScores
-from core.phrases import READ_CHARACTERS, words
+from core.phrases import GAP, READ_CHARACTERS, WIDEST, words
 from core.rows import Taxonomy
 from core.sureness import Setting
 
@@ -24,14 +24,14 @@ FILE = "first_layer.json"
 
 @dataclass(frozen=True)
 class FirstLayer:
-    """Log-odds of attack as a sum over the words and neighbouring pairs that a text holds, each counted once.
+    """Log-odds of attack as a sum over the words, neighbouring pairs and patterns that a text holds, each counted once.
 
-    A score card of keywords: a logistic regression on their presence, each weight of which can be read and changed.
+    A score card: a logistic regression on their presence, each weight of which can be read and changed.
     """
 
     bias: float
     weights: Mapping[str, float]
-    """Of words, and of pairs with a space between."""
+    """Of words, pairs (`first second`) and patterns (`first … second`, one to three words between)."""
     kinds: Mapping[str, tuple[str, str]]
     """Family and sub-family of most of the attacks that hold it, for what speaks for an attack."""
     settings: Mapping[str, Setting]
@@ -40,24 +40,40 @@ class FirstLayer:
     @cached_property
     def _seconds(self) -> dict[str, set[str]]:
         """What follows the first word of a pair."""
-        found: dict[str, set[str]] = {}
-        for term in self.weights:
-            first, _, second = term.partition(" ")
-            if second:
-                found.setdefault(first, set()).add(second)
-        return found
+        return _by_first(term.split(" ") for term in self.weights if GAP not in term)
+
+    @cached_property
+    def _behind(self) -> dict[str, set[str]]:
+        """What stands behind the gap of a pattern, by its first word."""
+        return _by_first(term.split(f" {GAP} ") for term in self.weights)
 
     def terms(self, text: str) -> set[str]:
-        """The known words and pairs of a text's beginning."""
+        """The known words, pairs and patterns of a text's beginning."""
         found = words(text)
-        seconds = self._seconds
-        following = ((first, second) for first, second in pairwise(found) if first in seconds)
-        known = {f"{first} {second}" for first, second in following if second in seconds[first]}
-        return known | (self.weights.keys() & set(found))
+        seconds, gaps = self._seconds, self._behind
+        known = self.weights.keys() & set(found)
+        known |= {f"{one} {two}" for one, two in pairwise(found) if one in seconds and two in seconds[one]}
+        known |= {
+            f"{one} {GAP} {two}"
+            for place, one in enumerate(found)
+            if one in gaps
+            for two in found[place + 2 : place + 2 + WIDEST]
+            if two in gaps[one]
+        }
+        return known
 
     def log_odds(self, text: str) -> float:
         """Of attack; the same whatever the order in which Python keeps the terms."""
         return math.fsum((self.bias, *map(self.weights.__getitem__, self.terms(text))))
+
+
+def _by_first(parted: Iterable[Sequence[str]]) -> dict[str, set[str]]:
+    """The second parts of what has two, by the first."""
+    found: dict[str, set[str]] = {}
+    for first, *rest in parted:
+        if rest:
+            found.setdefault(first, set()).add(rest[0])
+    return found
 
 
 @dataclass(frozen=True)

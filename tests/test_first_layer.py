@@ -24,7 +24,7 @@ from distill.triggers.score_card import telling
 TAXONOMY = Taxonomy(("JB", "PI"), ("direct", "role"), "BENIGN", "benign", {"direct": "PI", "role": "JB"})
 LAYER = FirstLayer(
     -1.0,
-    {"ignore": 2.0, "ignore all": 3.0, "dan": 1.5, "please": -2.5, "thank you": -1.0},
+    {"ignore": 2.0, "ignore all": 3.0, "dan": 1.5, "please": -2.5, "thank you": -1.0, "forget … rules": 4.0},
     {"ignore": ("PI", "direct"), "ignore all": ("PI", "direct"), "dan": ("JB", "role")},
     {"careful": Setting(-3.0, 3.0, 0.005, 0.0005), "eager": Setting(-2.0, 1.0, 0.02, 0.002)},
 )
@@ -41,6 +41,12 @@ def test_a_text_is_the_sum_of_what_it_holds() -> None:
     assert LAYER.log_odds("ignore it all") == pytest.approx(-1 + 2)  # no neighbours
     assert LAYER.terms("Please, thank you!") == {"please", "thank you"}
     assert LAYER.log_odds("Please, thank you!") == pytest.approx(-4.5)
+
+
+def test_a_pattern_has_one_to_three_words_between() -> None:
+    for between, held in (("", False), ("the", True), ("all of your", True), ("all of your own", False)):
+        assert ("forget … rules" in LAYER.terms(f"Forget {between} rules!")) is held, between
+    assert LAYER.log_odds("forget all rules, forget the rules") == pytest.approx(-1 + 4)
 
 
 def test_it_decides_what_it_is_sure_of() -> None:
@@ -129,9 +135,20 @@ def test_learned_on_the_tiny_corpus(tiny_corpus: Corpus) -> None:
     assert len(layer.weights) == 40
     assert layer.weights["ignore all"] > 0 > min(layer.weights.values())
     assert layer.kinds["ignore all"][0] == "PI"
+    assert any(" … " in term for term in layer.weights)
     assert list(layer.settings) == ["careful", "balanced", "eager"]
     odds = np.array([layer.log_odds(text) for text in validation.texts])
     assert odds[validation.labels == 1].min() > odds[validation.labels == 0].max()
+
+
+def test_it_reads_what_it_was_fitted_on(tiny_corpus: Corpus) -> None:
+    """The terms of a text are the same to the layer that is served as to the learner."""
+    train = tiny_corpus.splits["train"]
+    ends = score_card._ends(train, 1)
+    every = {term for text in train.texts for term in score_card._terms(text, ends)}
+    layer = FirstLayer(0.0, dict.fromkeys(every, 1.0), {}, {})
+    for text in train.texts[:200]:
+        assert layer.terms(text) == score_card._terms(text, ends)
 
 
 def test_folds_keep_near_duplicates_together(tiny_corpus: Corpus) -> None:

@@ -25,7 +25,7 @@ class Triggers(Section):
     clustered: Count = 4000
     """Training attacks that are clustered, drawn with the seed: of each the embedding is computed."""
     rules: Annotated[int, Field(ge=0)] = 6000
-    """Words and pairs of words with a weight in the first layer; 0 writes none."""
+    """Words, pairs and patterns (`first … second`) with a weight in the first layer; 0 writes none."""
     folds: Annotated[int, Field(ge=2)] = 5
     """Parts of the training rows, near-duplicates together, for the log-odds on which its settings are chosen."""
     misses: tuple[Rate, Rate, Rate] = (0.005, 0.01, 0.02)

@@ -1,9 +1,9 @@
-"""The first layer's weights by logistic regression on words and pairs, its settings from scores out of fold."""
+"""The first layer's weights by logistic regression on words, pairs, patterns; its settings from scores out of fold."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from core.first_layer import FirstLayer
-from core.phrases import runs, words
+from core.phrases import pairs_with_gap, runs, words
 from core.rows import Rows
 from core.schema import Triggers
 from core.schema.guard import SURE
 from core.sureness import choose
 
-RARE = 8  # training texts that a word or pair must stand in
+RARE = 8  # training texts that a term must stand in
+KNOWN, COMMON = 20, 0.1  # texts, and at most this share of them, that hold a word at an end of a pattern
 PENALTY = 0.3  # scikit-learn's C
 CANDIDATES = 3  # times as many terms as are kept enter the first fit, those that tell attacks apart best by themselves
 STEPS = 100
@@ -41,8 +42,9 @@ def learn(rows: Rows, config: Triggers) -> FirstLayer:
     """The first layer of the training rows."""
     from sklearn.feature_extraction.text import CountVectorizer
 
-    rare = min(RARE, max(1, len(rows) // 20))  # a small corpus has few texts of anything
-    counter = CountVectorizer(analyzer=lambda text: set(runs(words(text), 2)), min_df=rare, dtype=np.float64)
+    few = max(1, len(rows) // 20)  # a small corpus has few texts of anything
+    ends = _ends(rows, min(KNOWN, few))
+    counter = CountVectorizer(analyzer=lambda text: _terms(text, ends), min_df=min(RARE, few), dtype=np.float64)
     present = counter.fit_transform(rows.texts)  # (texts, terms), 0 or 1
     names = counter.get_feature_names_out()
     out_of_fold = cross_fitted(present, rows, config)
@@ -58,6 +60,17 @@ def learn(rows: Rows, config: Triggers) -> FirstLayer:
         {str(names[column]): kind for column, kind in _kinds(present, rows, speaking)},
         choose(out_of_fold, rows.labels, config.misses, config.alarms, SURE),
     )
+
+
+def _ends(rows: Rows, known: int) -> set[str]:
+    """The words that may stand at an end of a pattern: by their frequency alone, as folds are judged with them too."""
+    holders = Counter(word for text in rows.texts for word in set(words(text)))
+    return {word for word, count in holders.items() if known <= count <= COMMON * len(rows)}
+
+
+def _terms(text: str, ends: Container[str]) -> set[str]:
+    found = words(text)
+    return {*runs(found, 2), *pairs_with_gap(found, ends)}
 
 
 def cross_fitted(present: csr_matrix, rows: Rows, config: Triggers) -> NDArray[np.float64]:
