@@ -55,7 +55,10 @@ def race_folder(output: Path, folders: Sequence[Path], split: str) -> Path:
     names = [folder.resolve().name for folder in folders]
     if len(set(names)) < len(names):
         names = [f"{folder.resolve().parent.name}-{folder.resolve().name}" for folder in folders]
-    return output / "races" / f"{names[0]}-against-{'-'.join(names[1:])}-{split}"
+    against = "-".join(names[1:])
+    if len(f"{names[0]}{against}") > 200:  # file systems take 255 bytes
+        against = f"{names[1][:90]}-and-{len(names) - 2}-more"
+    return output / "races" / f"{names[0][:90]}-against-{against}-{split}"
 
 
 def main() -> None:

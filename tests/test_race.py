@@ -186,6 +186,9 @@ def test_folders_are_named_after_the_models(tmp_path: Path) -> None:
     assert race.race_folder(tmp_path, folders, "test") == tmp_path / "races" / "student-against-student-int8-test"
     alike = [tmp_path / "a" / "student", tmp_path / "b" / "student"]
     assert race.race_folder(tmp_path, alike, "test").name == "a-student-against-b-student-test"
+    many = [tmp_path / f"option_{number}_of_many" / "student-int8-packed" for number in range(9)]
+    cut = race.race_folder(tmp_path, many, "test").name
+    assert cut == "option_0_of_many-student-int8-packed-against-option_1_of_many-student-int8-packed-and-7-more-test"
 
 
 def experiment(checkpoint: Path | None, peers: tuple[Path, ...], output: Path, data: dict) -> Experiment:
