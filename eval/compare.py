@@ -48,11 +48,16 @@ def names(folders: Sequence[Path]) -> list[str]:
 
 def default_folder(peer: Path, shown: Sequence[str]) -> Path:
     """<the first peer's parent>/comparisons/<A>-against-<B>: below the reports, so that no glob takes it for one."""
-    baseline, *others = (name.replace(os.sep, "-") for name in shown)
-    against = "-and-".join(others)
-    if len(f"{baseline}{against}") > 200:  # file systems take 255 bytes
-        against = f"{others[0][:90]}-and-{len(others) - 1}-more"
-    return peer.resolve().parent / "comparisons" / f"{baseline[:90]}-against-{against}"
+    return peer.resolve().parent / "comparisons" / against([name.replace(os.sep, "-") for name in shown], "-and-")
+
+
+def against(shown: Sequence[str], between: str) -> str:
+    """<A>-against-<B>[<between><C>…], cut where a file system, which takes 255 bytes, would refuse it."""
+    baseline, *others = shown
+    listed = between.join(others)
+    if len(f"{baseline}{listed}") > 200:
+        listed = f"{others[0][:90]}-and-{len(others) - 1}-more"
+    return f"{baseline[:90]}-against-{listed}"
 
 
 def write(comparison: Comparison, folder: Path, shown: int) -> tuple[Path, Path]:

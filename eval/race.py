@@ -52,13 +52,12 @@ def race_folder(output: Path, folders: Sequence[Path], split: str) -> Path:
 
     Folders of the same name, such as the students of two experiments, go by their parent's name too.
     """
+    from eval.compare import against
+
     names = [folder.resolve().name for folder in folders]
     if len(set(names)) < len(names):
         names = [f"{folder.resolve().parent.name}-{folder.resolve().name}" for folder in folders]
-    against = "-".join(names[1:])
-    if len(f"{names[0]}{against}") > 200:  # file systems take 255 bytes
-        against = f"{names[1][:90]}-and-{len(names) - 2}-more"
-    return output / "races" / f"{names[0][:90]}-against-{against}-{split}"
+    return output / "races" / f"{against(names, '-')}-{split}"
 
 
 def main() -> None:
