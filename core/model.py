@@ -48,6 +48,10 @@ class SentenceEncoder(nn.Module):
     def dtype(self) -> torch.dtype:
         return self.transformer.embeddings.word_embeddings.weight.dtype
 
+    @property
+    def device(self) -> torch.device:
+        return self.transformer.embeddings.word_embeddings.weight.device
+
     def forward(
         self,
         input_ids: Tensor,

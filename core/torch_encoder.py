@@ -42,8 +42,8 @@ class TorchEncoder:
 
     @torch.inference_mode()
     def embed(self, tokens: Sequence[Sequence[int]], width: int | None = None) -> NDArray[np.float32]:
-        input_ids, mask = (torch.from_numpy(array) for array in pad(tokens, width))
-        embedding: NDArray[np.float32] = self.model(input_ids, mask).sentence_embedding.float().numpy()
+        input_ids, mask = (torch.from_numpy(array).to(self.model.device) for array in pad(tokens, width))
+        embedding: NDArray[np.float32] = self.model(input_ids, mask).sentence_embedding.float().cpu().numpy()
         return embedding
 
     def encode(self, texts: Sequence[str], batch_size: int = 32) -> NDArray[np.float32]:

@@ -43,7 +43,13 @@ def begin() -> None:
 
     if not group.is_initialized():
         if torch.cuda.is_available():
-            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+            place, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+            if place >= gpus:
+                raise UserError(
+                    f"the launcher started more processes on this machine than it has GPUs ({gpus}): start one for each"
+                    " with --nproc_per_node, or train on the CPUs with CUDA_VISIBLE_DEVICES=''"
+                )
+            torch.cuda.set_device(place)
         group.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
     confirm(group.get_world_size())
     if rank():

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from core import manifest
-from core.precision import running_dtype
+from core.precision import accelerator, running_dtype
 from core.pretrained import load_encoder
 from core.tokenizer import TextTokenizer, pad
 from core.torch_encoder import TorchEncoder
@@ -31,9 +31,8 @@ class EncoderTeacher:
     def open(cls, folder: Path) -> EncoderTeacher:
         """Verifies the folder and loads it."""
         verified = manifest.read(folder)
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        stored = load_encoder(folder)
-        model = stored.to(distributed.by_first(lambda: running_dtype(stored.dtype))).to(device)
+        stored, device = load_encoder(folder), accelerator()
+        model = stored.to(device, distributed.by_first(lambda: running_dtype(stored.dtype, device)))
         return cls(TorchEncoder(model, TextTokenizer.open(folder, verified.max_length)), verified.digest)
 
     @property
@@ -46,7 +45,7 @@ class EncoderTeacher:
 
     @property
     def device(self) -> torch.device:
-        return self.encoder.model.transformer.buckets.device
+        return self.encoder.model.device
 
     def key(self, layers: Sequence[int]) -> str:
         """Of weights, tokenizer, length, type, and the layers kept."""

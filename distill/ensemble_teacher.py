@@ -11,7 +11,7 @@ import torch
 
 from core import manifest
 from core.ensemble import EnsembleEncoder
-from core.precision import fastest
+from core.precision import accelerator, fastest
 from core.torch_encoder import TorchEncoder
 from distill import distributed
 from distill.cache import Outputs, key_of
@@ -30,17 +30,19 @@ class EnsembleTeacher:
 
     @classmethod
     def open(cls, folder: Path) -> EnsembleTeacher:
-        """Verifies the folder and loads it; PyTorch members run in BF16 where that is faster, as a stored half would.
+        """Verifies the folder and loads it; PyTorch members run on the GPU if there is one, and in BF16 where
+        that is faster, as a stored half would.
 
         It is judged in the type that it is stored in; a student's targets need no seventh digit.
         """
         verified = manifest.read(folder)
         encoder = EnsembleEncoder.open(folder)
         encoder.use_threads(torch.get_num_threads())
-        dtype = distributed.by_first(lambda: fastest((torch.float32, torch.bfloat16)))
+        device = accelerator()
+        dtype = distributed.by_first(lambda: fastest((torch.float32, torch.bfloat16), device))
         for member in encoder.members:
             if isinstance(member.encoder, TorchEncoder):
-                member.encoder.model.to(dtype)
+                member.encoder.model.to(device, dtype)
         return cls(encoder, verified.digest, dtype)
 
     @property

@@ -98,9 +98,10 @@ def train(job: Job) -> SentenceClassifier:
 def work(job: Job) -> None:
     """The training in a process of its own, which writes down the raw weights of every step and the last ones."""
     torch.set_num_threads(1)
-    names = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_PORT", "MASTER_ADDR", "CUDA_VISIBLE_DEVICES")
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # all processes alike, however many GPUs there are
+    names = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_PORT", "MASTER_ADDR")
     if job.processes > 1:
-        values = (job.processes, job.rank, job.rank, job.port, "127.0.0.1", "")
+        values = (job.processes, job.rank, job.rank, job.port, "127.0.0.1")
         os.environ |= dict(zip(names, map(str, values), strict=True))
     distributed.begin()
 

@@ -191,5 +191,14 @@ def test_fewer_processes_than_promised_are_refused(monkeypatch: pytest.MonkeyPat
         distributed.confirm(distributed.size())
 
 
+def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(UserError, match=r"more processes on this machine than it has GPUs \(1\): start one for each"):
+        distributed.begin()
+
+
 if __name__ == "__main__":
     work(*sys.argv[1:])

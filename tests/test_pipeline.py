@@ -21,7 +21,7 @@ import yaml
 from numpy.typing import NDArray
 from sklearn.metrics import f1_score
 
-from core import checkpoint, clusters, first_layer, manifest, triggers
+from core import checkpoint, clusters, first_layer, manifest, precision, triggers
 from core.clusters import AttackClusters, Example
 from core.data import Corpus
 from core.decision import Decision, decide
@@ -442,6 +442,21 @@ def test_half_precision_weights_open(tiny_checkpoint: Path, tmp_path: Path, torc
 
 def test_single_precision_runs_as_it_is() -> None:
     assert running_dtype(torch.float32) == torch.float32
+
+
+def test_the_type_is_the_fastest_where_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU of many types beside a CPU that has FP32 alone in hardware."""
+    on_gpu = {torch.float32: 16.0, torch.float16: 1.0, torch.bfloat16: 1.1}
+    on_cpu = {torch.float32: 5.0, torch.float16: 50.0, torch.bfloat16: 25.0}
+    gpu = torch.device("cuda")
+    monkeypatch.setattr(precision, "seconds", lambda dtype, device: (on_gpu if device == gpu else on_cpu)[dtype])
+    assert precision.running_dtype(torch.float16) == torch.float32
+    assert precision.running_dtype(torch.float16, gpu) == torch.float16
+    assert precision.running_dtype(torch.bfloat16, gpu) == torch.bfloat16  # FP16 is faster, but not clearly
+    monkeypatch.setattr(precision, "accelerator", lambda: gpu)
+    assert precision.bf16_training()
+    monkeypatch.setattr(precision, "accelerator", lambda: precision.CPU)
+    assert not precision.bf16_training()
 
 
 WITHOUT_TORCH = """
