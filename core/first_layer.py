@@ -38,42 +38,35 @@ class FirstLayer:
     """By name, the most careful first; chosen out of fold on the training rows."""
 
     @cached_property
-    def _seconds(self) -> dict[str, set[str]]:
-        """What follows the first word of a pair."""
-        return _by_first(term.split(" ") for term in self.weights if GAP not in term)
-
-    @cached_property
-    def _behind(self) -> dict[str, set[str]]:
-        """What stands behind the gap of a pattern, by its first word."""
-        return _by_first(term.split(f" {GAP} ") for term in self.weights)
+    def _after(self) -> dict[str, tuple[dict[str, str], dict[str, str]]]:
+        """By a word what it begins: pairs by their second word, and patterns by the word behind the gap."""
+        found: dict[str, tuple[dict[str, str], dict[str, str]]] = {}
+        for term in self.weights:
+            first, *rest = term.split(" ")
+            if rest:
+                pairs, patterns = found.setdefault(first, ({}, {}))
+                (patterns if rest[0] == GAP else pairs)[rest[-1]] = term
+        return found
 
     def terms(self, text: str) -> set[str]:
         """The known words, pairs and patterns of a text's beginning."""
-        found = words(text)
-        seconds, gaps = self._seconds, self._behind
+        found, after = words(text), self._after
         known = self.weights.keys() & set(found)
-        known |= {f"{one} {two}" for one, two in pairwise(found) if one in seconds and two in seconds[one]}
-        known |= {
-            f"{one} {GAP} {two}"
-            for place, one in enumerate(found)
-            if one in gaps
-            for two in found[place + 2 : place + 2 + WIDEST]
-            if two in gaps[one]
-        }
+        for place, (word, following) in enumerate(pairwise((*found, ""))):
+            if word not in after:
+                continue
+            pairs, patterns = after[word]
+            if following in pairs:
+                known.add(pairs[following])
+            if patterns:
+                for behind in found[place + 2 : place + 2 + WIDEST]:
+                    if behind in patterns:
+                        known.add(patterns[behind])
         return known
 
-    def log_odds(self, text: str) -> float:
-        """Of attack; the same whatever the order in which Python keeps the terms."""
-        return math.fsum((self.bias, *map(self.weights.__getitem__, self.terms(text))))
-
-
-def _by_first(parted: Iterable[Sequence[str]]) -> dict[str, set[str]]:
-    """The second parts of what has two, by the first."""
-    found: dict[str, set[str]] = {}
-    for first, *rest in parted:
-        if rest:
-            found.setdefault(first, set()).add(rest[0])
-    return found
+    def log_odds(self, terms: Iterable[str]) -> float:
+        """Of attack, for a text of these known terms; the same whatever the order in which Python keeps them."""
+        return math.fsum((self.bias, *map(self.weights.__getitem__, terms)))
 
 
 @dataclass(frozen=True)
@@ -86,11 +79,12 @@ class SureLayer:
 
     def judge(self, text: str) -> HeadScores | None:
         """Scores of one text, or None where the layer is not sure; it calls none benign that it has not read whole."""
-        log_odds = self.first.log_odds(text)
+        terms = self.first.terms(text)
+        log_odds = self.first.log_odds(terms)
         if not self.setting.decides(log_odds, whole=len(text) <= READ_CHARACTERS):
             return None
         attack = np.array([1.0 / (1.0 + math.exp(-max(min(log_odds, 500.0), -500.0)))])
-        return HeadScores(attack, *self._kinds(text))
+        return HeadScores(attack, *self._kinds(terms))
 
     def judge_all(self, texts: Sequence[str]) -> list[HeadScores | None]:
         return [self.judge(text) for text in texts]
@@ -98,15 +92,19 @@ class SureLayer:
     def use_threads(self, threads: int) -> None:
         """There is nothing to divide."""
 
-    def _kinds(self, text: str) -> tuple[np.ndarray, np.ndarray]:
+    def _kinds(self, terms: set[str]) -> tuple[np.ndarray, np.ndarray]:
         """Each kind's share of what speaks for an attack, (1, families) and (1, sub-families)."""
-        names = (self.taxonomy.families, self.taxonomy.subfamilies)
-        shares = [dict.fromkeys(of, 1e-6) for of in names]  # nothing known: all alike
-        for term in sorted(self.first.terms(text) & self.first.kinds.keys()):
-            for share, kind in zip(shares, self.first.kinds[term], strict=True):
-                share[kind] += self.first.weights[term]
-        family, subfamily = (np.array([list(share.values())]) / sum(share.values()) for share in shares)
-        return family, subfamily
+        families, subfamilies = (dict.fromkeys(of, 1e-6) for of in (self.taxonomy.families, self.taxonomy.subfamilies))
+        for term in sorted(terms & self.first.kinds.keys()):  # nothing known: all alike
+            family, subfamily = self.first.kinds[term]
+            families[family] += self.first.weights[term]
+            subfamilies[subfamily] += self.first.weights[term]
+        return _normalised(families), _normalised(subfamilies)
+
+
+def _normalised(shares: Mapping[str, float]) -> np.ndarray:
+    """(1, kinds), of sum 1."""
+    return np.array([list(shares.values())]) / sum(shares.values())
 
 
 def save(folder: Path, layer: FirstLayer) -> None:

@@ -30,23 +30,27 @@ LAYER = FirstLayer(
 )
 
 
+def log_odds(text: str) -> float:
+    return LAYER.log_odds(LAYER.terms(text))
+
+
 def judge(text: str, setting: str = "careful") -> float | None:
     scores = SureLayer(LAYER, LAYER.settings[setting], TAXONOMY).judge(text)
     return None if scores is None else float(scores.attack[0])
 
 
 def test_a_text_is_the_sum_of_what_it_holds() -> None:
-    assert LAYER.log_odds("") == -1.0
-    assert LAYER.log_odds("Ignore ALL of it, ignore it") == pytest.approx(-1 + 2 + 3)  # each once
-    assert LAYER.log_odds("ignore it all") == pytest.approx(-1 + 2)  # no neighbours
+    assert log_odds("") == -1.0
+    assert log_odds("Ignore ALL of it, ignore it") == pytest.approx(-1 + 2 + 3)  # each once
+    assert log_odds("ignore it all") == pytest.approx(-1 + 2)  # no neighbours
     assert LAYER.terms("Please, thank you!") == {"please", "thank you"}
-    assert LAYER.log_odds("Please, thank you!") == pytest.approx(-4.5)
+    assert log_odds("Please, thank you!") == pytest.approx(-4.5)
 
 
 def test_a_pattern_has_one_to_three_words_between() -> None:
     for between, held in (("", False), ("the", True), ("all of your", True), ("all of your own", False)):
         assert ("forget … rules" in LAYER.terms(f"Forget {between} rules!")) is held, between
-    assert LAYER.log_odds("forget all rules, forget the rules") == pytest.approx(-1 + 4)
+    assert log_odds("forget all rules, forget the rules") == pytest.approx(-1 + 4)
 
 
 def test_it_decides_what_it_is_sure_of() -> None:
@@ -137,7 +141,7 @@ def test_learned_on_the_tiny_corpus(tiny_corpus: Corpus) -> None:
     assert layer.kinds["ignore all"][0] == "PI"
     assert any(" … " in term for term in layer.weights)
     assert list(layer.settings) == ["careful", "balanced", "eager"]
-    odds = np.array([layer.log_odds(text) for text in validation.texts])
+    odds = np.array([layer.log_odds(layer.terms(text)) for text in validation.texts])
     assert odds[validation.labels == 1].min() > odds[validation.labels == 0].max()
 
 
