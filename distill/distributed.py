@@ -141,17 +141,12 @@ def means(values: Mapping[str, float]) -> dict[str, float]:
         return dict(values)
     import torch
 
-    parts = join(torch.tensor([list(values.values())], dtype=torch.float64, device=_device()))
+    from core.precision import accelerator
+
+    parts = join(torch.tensor([list(values.values())], dtype=torch.float64, device=accelerator()))
     return dict(zip(values, parts.mean(0).tolist(), strict=True))
 
 
 def any_of(said: bool) -> bool:
     """Whether any process says so."""
     return means({"": float(said)})[""] > 0
-
-
-def _device() -> str:
-    """Where the processes' tensors meet."""
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
